@@ -1,0 +1,1 @@
+"""WHO: users, principals, identity providers, groups."""

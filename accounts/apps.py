@@ -1,0 +1,12 @@
+"""WHO: users, principals, identity providers and groups."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    """WHO: users, principals, identity providers and groups."""
+
+    name = "accounts"
+    label = "accounts"

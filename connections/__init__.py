@@ -1,0 +1,1 @@
+"""WHERE TO: upstream MCP servers and their credentials."""

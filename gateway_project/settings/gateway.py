@@ -1,0 +1,64 @@
+"""Every limit of the gateway, with its unit in the name.
+
+Each can be set by an environment variable of the same name. The defaults are the figures of the threat model.
+"""
+
+from __future__ import annotations
+
+from . import env
+
+WARDGATE_PUBLIC_URL = env.text("WARDGATE_PUBLIC_URL", "http://127.0.0.1:8080").rstrip("/")
+"""The origin under which clients reach the gateway; `resource` and links are made from it."""
+
+WARDGATE_MASTER_KEYS = env.text("WARDGATE_MASTER_KEYS")
+"""`id:base64` of 32 bytes, comma-separated; the first one encrypts, all decrypt. Never derived from SECRET_KEY."""
+
+WARDGATE_ALLOWED_ORIGINS = env.listing("WARDGATE_ALLOWED_ORIGINS")
+"""Browser origins that may call /mcp; a request with any other Origin header is refused."""
+
+# What a request may be.
+WARDGATE_BODY_BYTES = env.integer("WARDGATE_BODY_BYTES", 4 * 1024 * 1024, at_least=1024)
+WARDGATE_HEADER_BYTES = env.integer("WARDGATE_HEADER_BYTES", 64 * 1024, at_least=1024)
+WARDGATE_HEADER_COUNT = env.integer("WARDGATE_HEADER_COUNT", 100, at_least=10)
+WARDGATE_TOKEN_BYTES = env.integer("WARDGATE_TOKEN_BYTES", 16 * 1024, at_least=512)
+WARDGATE_BODY_SECONDS = env.integer("WARDGATE_BODY_SECONDS", 30, at_least=1)
+WARDGATE_BATCH_ELEMENTS = env.integer("WARDGATE_BATCH_ELEMENTS", 50, at_least=1)
+
+# What an answer may be.
+WARDGATE_MESSAGE_BYTES = env.integer("WARDGATE_MESSAGE_BYTES", 8 * 1024 * 1024, at_least=1024)
+WARDGATE_STREAM_BYTES = env.integer("WARDGATE_STREAM_BYTES", 256 * 1024 * 1024, at_least=1024)
+WARDGATE_STREAM_SECONDS = env.integer("WARDGATE_STREAM_SECONDS", 24 * 3600, at_least=1)
+WARDGATE_KEEPALIVE_SECONDS = env.integer("WARDGATE_KEEPALIVE_SECONDS", 15, at_least=1)
+WARDGATE_WRITE_STALL_SECONDS = env.integer("WARDGATE_WRITE_STALL_SECONDS", 30, at_least=1)
+
+# How the upstream is reached.
+WARDGATE_CONNECT_SECONDS = env.integer("WARDGATE_CONNECT_SECONDS", 5, at_least=1)
+WARDGATE_UPSTREAM_IDLE_SECONDS = env.integer("WARDGATE_UPSTREAM_IDLE_SECONDS", 30, at_least=1)
+WARDGATE_UPSTREAM_CONNECTIONS = env.integer("WARDGATE_UPSTREAM_CONNECTIONS", 256, at_least=1)
+
+# How the record is kept.
+WARDGATE_RECORD_QUEUE_EVENTS = env.integer("WARDGATE_RECORD_QUEUE_EVENTS", 20_000, at_least=100)
+WARDGATE_RECORD_BATCH_EVENTS = env.integer("WARDGATE_RECORD_BATCH_EVENTS", 500, at_least=1)
+WARDGATE_RECORD_REFUSE_MILLISECONDS = env.integer("WARDGATE_RECORD_REFUSE_MILLISECONDS", 800, at_least=50)
+"""How long a new call waits for a record that cannot be written before it is refused."""
+WARDGATE_RECORD_WITHHOLD_SECONDS = env.integer("WARDGATE_RECORD_WITHHOLD_SECONDS", 10, at_least=1)
+"""How long an answer that cannot be recorded is withheld before the call ends with an error."""
+WARDGATE_HEARTBEAT_SECONDS = env.integer("WARDGATE_HEARTBEAT_SECONDS", 2, at_least=1)
+WARDGATE_INSTANCE_DEAD_SECONDS = env.integer("WARDGATE_INSTANCE_DEAD_SECONDS", 10, at_least=3)
+WARDGATE_SESSION_IDLE_SECONDS = env.integer("WARDGATE_SESSION_IDLE_SECONDS", 1800, at_least=60)
+WARDGATE_RESUME_SECONDS = env.integer("WARDGATE_RESUME_SECONDS", 600, at_least=1)
+"""How long a legacy stream that broke may be resumed before its call is `outcome_unknown`."""
+
+# How identity is checked.
+WARDGATE_IDENTITY_CACHE_SECONDS = env.integer("WARDGATE_IDENTITY_CACHE_SECONDS", 30, at_least=0)
+WARDGATE_JWKS_BYTES = env.integer("WARDGATE_JWKS_BYTES", 512 * 1024, at_least=1024)
+WARDGATE_JWKS_FETCH_SECONDS = env.integer("WARDGATE_JWKS_FETCH_SECONDS", 3, at_least=1)
+WARDGATE_JWKS_FRESH_SECONDS = env.integer("WARDGATE_JWKS_FRESH_SECONDS", 300, at_least=1)
+WARDGATE_JWKS_OUTAGE_SECONDS = env.integer("WARDGATE_JWKS_OUTAGE_SECONDS", 3600, at_least=1)
+WARDGATE_JWKS_RETRY_SECONDS = env.integer("WARDGATE_JWKS_RETRY_SECONDS", 30, at_least=1)
+"""Least time between two fetches that an unknown key id may cause: at most two in a minute for each issuer."""
+
+# How policy reaches the gateway.
+WARDGATE_POLICY_POLL_MILLISECONDS = env.integer("WARDGATE_POLICY_POLL_MILLISECONDS", 1000, at_least=50)
+WARDGATE_POLICY_STALE_SECONDS = env.integer("WARDGATE_POLICY_STALE_SECONDS", 10, at_least=1)
+"""With no readable policy version for this long, nothing is allowed."""

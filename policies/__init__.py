@@ -1,0 +1,1 @@
+"""WHAT IS ALLOWED: grants, guardrails, masking patterns."""

@@ -1,0 +1,1 @@
+"""ENFORCES: the data path, outside Django's middleware."""

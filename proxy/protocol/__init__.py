@@ -1,0 +1,1 @@
+"""PURE: JSON, JSON-RPC, MCP, server-sent events and headers. No Django, no I/O, no clock."""
