@@ -1,0 +1,172 @@
+"""Unsafe configuration is an error with an id and a sentence that says what to do.
+
+`manage.py` runs the checks by itself. A server that imports the ASGI application does not, so it calls
+`refuse_unsafe`. No message repeats a value: a setting may hold a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections
+
+SECRET_KEY_CHARACTERS = 50
+SECRET_KEY_DISTINCT_CHARACTERS = 5
+PLACEHOLDERS = ("django-insecure-", "changeme", "change-me", "change_me", "secret", "example", "default", "insecure")
+MASTER_KEY_BYTES = 32
+DURABLE = ("synchronous_commit", "fsync", "full_page_writes")
+
+
+@register(Tags.security)
+def unsafe_settings(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Return what makes the settings unsafe to serve with."""
+    return [*_secret_key(), *_exposure(), *_master_keys(), *_public_url()]
+
+
+@register(Tags.database)
+def durable_database(
+    app_configs: Sequence[AppConfig] | None = None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Return what lets PostgreSQL lose a record that it has acknowledged (PostgreSQL manual, section 30.1)."""
+    if not settings.WARDGATE_REQUIRE_DURABLE_DATABASE:
+        return []
+    found: list[CheckMessage] = []
+    for alias in databases or []:
+        if connections[alias].vendor != "postgresql":
+            found.append(Error("The database must be PostgreSQL: set DATABASE_URL.", id="wardgate.E020"))
+            continue
+        try:
+            with connections[alias].cursor() as cursor:
+                cursor.execute("SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting = 'off'", [list(DURABLE)])
+                names = [name for (name,) in cursor.fetchall()]
+        except DatabaseError:
+            # Whether the database can be reached is not a matter of configuration; calls are refused until it can.
+            continue
+        for name in names:
+            found.append(
+                Error(
+                    f"PostgreSQL runs with {name} off and may lose acknowledged records: set {name} = on "
+                    "in postgresql.conf and for this role and database.",
+                    id=f"wardgate.E02{DURABLE.index(name) + 1}",
+                )
+            )
+    return found
+
+
+def refuse_unsafe() -> None:
+    """Refuse to start a server with unsafe settings; for the ASGI entry point, which no system check reaches.
+
+    The database is asked in a thread of its own: the entry point is imported inside a running event loop, where
+    Django's ORM refuses to work. A database that is away is no reason to refuse; calls are, until it is back.
+
+    Raises:
+        ImproperlyConfigured: a line for each thing that has to be put right.
+    """
+    errors = unsafe_settings()
+    if not errors:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            errors = pool.submit(_durable_database_once).result()
+    if errors:
+        raise ImproperlyConfigured(
+            "Wardgate does not start like this:\n" + "\n".join(f"  {error.id}: {error.msg}" for error in errors)
+        )
+
+
+def _durable_database_once() -> list[CheckMessage]:
+    try:
+        return durable_database(databases=list(connections))
+    finally:
+        connections.close_all()
+
+
+def _secret_key_or_empty() -> str:
+    try:
+        return str(settings.SECRET_KEY)
+    except ImproperlyConfigured:  # Django's own answer to an empty one, which would end the checks here.
+        return ""
+
+
+def _secret_key() -> Iterator[CheckMessage]:
+    key = _secret_key_or_empty()
+    if not key:
+        yield Error(f"SECRET_KEY is not set: set it to {SECRET_KEY_CHARACTERS} random characters.", id="wardgate.E001")
+        return
+    if len(key) < SECRET_KEY_CHARACTERS or len(set(key)) < SECRET_KEY_DISTINCT_CHARACTERS:
+        yield Error(
+            f"SECRET_KEY is too weak: set it to at least {SECRET_KEY_CHARACTERS} random characters.", id="wardgate.E002"
+        )
+    if any(word in key.lower() for word in PLACEHOLDERS):
+        yield Error("SECRET_KEY is a placeholder: set it to random characters of your own.", id="wardgate.E003")
+
+
+def _exposure() -> Iterator[CheckMessage]:
+    if settings.DEBUG:
+        yield Error("DEBUG is on and would show settings and data in error pages: set DEBUG=false.", id="wardgate.E004")
+    if "*" in settings.ALLOWED_HOSTS:
+        yield Error(
+            "ALLOWED_HOSTS accepts every host name: list the names under which the gateway is reached.",
+            id="wardgate.E005",
+        )
+    if not settings.ALLOWED_HOSTS:
+        yield Error("ALLOWED_HOSTS is empty: list the names under which the gateway is reached.", id="wardgate.E006")
+
+
+def _master_keys() -> Iterator[CheckMessage]:
+    raw = settings.WARDGATE_MASTER_KEYS
+    if not raw:
+        yield Error(
+            "WARDGATE_MASTER_KEYS is not set: set it to `id:base64` of 32 random bytes, for example from "
+            "`openssl rand -base64 32`.",
+            id="wardgate.E010",
+        )
+        return
+    keys: dict[str, bytes] = {}
+    for position, entry in enumerate(raw.split(","), start=1):
+        key_id, _, encoded = entry.strip().partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if not key_id or len(key) != MASTER_KEY_BYTES or key_id in keys:
+            yield Error(
+                f"Entry {position} of WARDGATE_MASTER_KEYS is malformed: each is `id:base64` of {MASTER_KEY_BYTES} "
+                "bytes, and every id is there once.",
+                id="wardgate.E011",
+            )
+            continue
+        keys[key_id] = key
+        if len(set(key)) < SECRET_KEY_DISTINCT_CHARACTERS:
+            yield Error(
+                f"Entry {position} of WARDGATE_MASTER_KEYS is not random: take one from `openssl rand -base64 32`.",
+                id="wardgate.E012",
+            )
+        secret_key = _secret_key_or_empty()
+        if secret_key and (encoded == secret_key or key == secret_key.encode() or encoded in secret_key):
+            yield Error(
+                f"Entry {position} of WARDGATE_MASTER_KEYS is the SECRET_KEY: whoever learns one must not learn "
+                "the other, so take a key of its own.",
+                id="wardgate.E013",
+            )
+
+
+def _public_url() -> Iterator[CheckMessage]:
+    try:
+        parts = urlsplit(settings.WARDGATE_PUBLIC_URL)
+        is_origin = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_origin = False
+    if not is_origin or parts.path or parts.query or parts.fragment or parts.username is not None:
+        yield Error(
+            "WARDGATE_PUBLIC_URL is not an origin: set it to https:// and the name under which clients reach the "
+            "gateway, without a path.",
+            id="wardgate.E014",
+        )

@@ -43,6 +43,8 @@ WARDGATE_RECORD_REFUSE_MILLISECONDS = env.integer("WARDGATE_RECORD_REFUSE_MILLIS
 """How long a new call waits for a record that cannot be written before it is refused."""
 WARDGATE_RECORD_WITHHOLD_SECONDS = env.integer("WARDGATE_RECORD_WITHHOLD_SECONDS", 10, at_least=1)
 """How long an answer that cannot be recorded is withheld before the call ends with an error."""
+WARDGATE_REQUIRE_DURABLE_DATABASE = env.boolean("WARDGATE_REQUIRE_DURABLE_DATABASE", default=True)
+"""Refuse a PostgreSQL that may lose what it has acknowledged (`wardgate.E021` to `E023`). Off only for tests."""
 WARDGATE_HEARTBEAT_SECONDS = env.integer("WARDGATE_HEARTBEAT_SECONDS", 2, at_least=1)
 WARDGATE_INSTANCE_DEAD_SECONDS = env.integer("WARDGATE_INSTANCE_DEAD_SECONDS", 10, at_least=3)
 WARDGATE_SESSION_IDLE_SECONDS = env.integer("WARDGATE_SESSION_IDLE_SECONDS", 1800, at_least=60)

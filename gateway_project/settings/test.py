@@ -13,3 +13,4 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 AXES_ENABLED = False
 LOGGING["root"]["level"] = "WARNING"
+WARDGATE_REQUIRE_DURABLE_DATABASE = False

@@ -1,0 +1,42 @@
+"""How every service writes a row: all refusals at once, each at its field, and only then the save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+
+class Refusals:
+    """Collects why the values of one row cannot be saved, so that a form shows everything in one go."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, list[ValidationError]] = {}
+
+    def add(self, field: str, code: str, message: str) -> None:
+        """Refuse `field`: `code` is stable and for programs, `message` says what to write instead."""
+        self._fields.setdefault(field, []).append(ValidationError(message, code=code))
+
+    def texts(self, field: str, entries: Iterable[object]) -> list[str]:
+        """Return `entries` as distinct strings without blanks around them, in their order; refuse anything else."""
+        given = [entries] if isinstance(entries, str) else list(entries)
+        if isinstance(entries, str) or not all(isinstance(entry, str) for entry in given):
+            self.add(field, "not_a_list_of_texts", "Give a list of texts.")
+            return []
+        return list(dict.fromkeys(text for entry in given if (text := str(entry).strip())))
+
+    def save(self, row: models.Model) -> None:
+        """Clean `row` in full and save it.
+
+        Raises:
+            ValidationError: by field, the model's own refusals and those added here; nothing is written.
+        """
+        try:
+            row.full_clean()
+        except ValidationError as error:
+            for field, errors in error.error_dict.items():
+                self._fields.setdefault(field, []).extend(errors)
+        if self._fields:
+            raise ValidationError(self._fields)
+        row.save()
