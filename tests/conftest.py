@@ -1,0 +1,40 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.support.tools import NEEDS, ToolMissing
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose program is missing, or fail it where the machine promises the program."""
+    for marker, (find, promise) in NEEDS.items():
+        if item.get_closest_marker(marker) is None:
+            continue
+        try:
+            find()
+        except ToolMissing as error:
+            if os.environ.get(promise) == "1":
+                pytest.fail(f"{error}, and {promise}=1", pytrace=False)
+            pytest.skip(str(error))
+
+
+def pytest_report_header() -> list[str]:
+    """Say on top of the run which programs are missing, so that a skip never goes unnoticed."""
+    lines = []
+    for marker, (find, _promise) in NEEDS.items():
+        try:
+            lines.append(f"{marker}: {find()}")
+        except ToolMissing as error:
+            lines.append(f"{marker}: skipped, {error}")
+    return lines
+
+
+@pytest.fixture
+def now() -> datetime:
+    """Return a fixed moment, so that no test depends on the day it runs."""
+    return datetime(2026, 11, 3, 12, 0, tzinfo=UTC)
