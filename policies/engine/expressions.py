@@ -1,0 +1,85 @@
+"""Masking patterns as administrators write them, checked and compiled with RE2.
+
+RE2 runs in time linear in the text, so no pattern can stop the gateway; the price is that look-around and
+back-references do not exist. `^` and `$` stand for the ends of a line: each text of a message begins and ends one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import re2
+
+from .exceptions import PatternRefused
+
+MAX_PATTERN_CHARACTERS = 1024
+MAX_REPLACEMENT_CHARACTERS = 64
+MAX_PROGRAM_SIZE = 6_000
+"""Instructions of the compiled program; bounded repetitions multiply them, and the time per byte grows with them."""
+
+MEMORY_BYTES = 4 * 1024 * 1024
+
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_LOOK_AROUND = re.compile(r"\(\?<?[=!]")
+_BACK_REFERENCE = re.compile(r"\\[1-9]|\\[gk][<{']|\(\?P=")
+_SINGLE_LINE = re.compile(r"\(\?[A-Za-z]*-[A-Za-z]*m")
+_TEXT_ENDS = frozenset({r"\A", r"\z", r"\Z"})
+_PROBES = (b"", b"a", b"1", b" ", b"a b", b"1-1", b"a\nb", b"\x00", "\u00e9".encode())
+
+
+def options(memory_bytes: int = MEMORY_BYTES) -> Any:
+    """RE2 options of every masking pattern: quiet (its log would show the pattern), without captures."""
+    chosen = re2.Options()
+    chosen.log_errors = False
+    chosen.never_capture = True
+    chosen.max_mem = memory_bytes
+    return chosen
+
+
+def source(pattern: str) -> bytes:
+    """The expression as RE2 gets it: `^` and `$` are line anchors."""
+    return b"(?m)" + pattern.encode()
+
+
+def compile_expression(pattern: str, *, place: str) -> Any:
+    """Compile `pattern` for use on UTF-8 bytes; `place` names its owner in the refusal.
+
+    Raises:
+        PatternRefused: RE2 cannot compile it, it can match nothing at all, it asks for the ends of the whole text or
+            for single bytes, or it is over 1024 characters or too large when compiled.
+    """
+    _check(pattern, place)
+    try:
+        compiled = re2.compile(source(pattern), options())
+    except re2.error:
+        raise PatternRefused(place, _why_refused(pattern)) from None
+    if compiled.programsize > MAX_PROGRAM_SIZE:
+        raise PatternRefused(place, "too large when compiled; use smaller numbers in repetitions such as {1,64}")
+    if any(found.start() == found.end() for probe in _PROBES for found in compiled.finditer(probe)):
+        raise PatternRefused(place, "matches the empty text; make at least one character obligatory")
+    return compiled
+
+
+def _check(pattern: str, place: str) -> None:
+    if not pattern:
+        raise PatternRefused(place, "the pattern is empty")
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise PatternRefused(place, f"the pattern has more than {MAX_PATTERN_CHARACTERS} characters")
+    if any(0xD800 <= ord(c) < 0xE000 for c in pattern):
+        raise PatternRefused(place, "the pattern contains a lone surrogate")
+    escapes = set(_ESCAPE.findall(pattern))
+    if escapes & _TEXT_ENDS:
+        raise PatternRefused(place, r"\A, \z and \Z are not possible; ^ and $ stand for the ends of each line")
+    if r"\C" in escapes:
+        raise PatternRefused(place, r"\C (a single byte) is not possible; use . or (?s:.)")
+    if _SINGLE_LINE.search(_ESCAPE.sub("", pattern)):
+        raise PatternRefused(place, "the flag m cannot be switched off; ^ and $ stand for the ends of each line")
+
+
+def _why_refused(pattern: str) -> str:
+    if _LOOK_AROUND.search(_ESCAPE.sub("", pattern)):
+        return "look-around, such as (?=...) and (?<!...), is not possible in RE2"
+    if _BACK_REFERENCE.search(pattern):
+        return r"back-references, such as \1 and (?P=name), are not possible in RE2"
+    return "not a regular expression that RE2 accepts; see its syntax page"

@@ -1,0 +1,56 @@
+"""The engine's answer to one call: allow, hold or deny, with the rule that decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Effect(StrEnum):
+    """What a matching rule asks for, in order of precedence: the first one that any rule asks for wins."""
+
+    DENY = "deny"
+    HOLD = "hold"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The call may run. `rule` is a guardrail's name, or "grant"."""
+
+    rule: str
+    reason: str = ""
+
+    @property
+    def effect(self) -> Effect:
+        """`Effect.ALLOW`."""
+        return Effect.ALLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The call waits for a human; silence is a denial."""
+
+    rule: str
+    reason: str
+
+    @property
+    def effect(self) -> Effect:
+        """`Effect.HOLD`."""
+        return Effect.HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The call does not run, and the upstream sees nothing of it."""
+
+    rule: str
+    reason: str
+
+    @property
+    def effect(self) -> Effect:
+        """`Effect.DENY`."""
+        return Effect.DENY
+
+
+Verdict = Allow | Hold | Deny
