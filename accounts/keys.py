@@ -116,10 +116,11 @@ class KeySet:
     `refused` says, for the console, which entries were left out and why: (position from 1, safe sentence).
     """
 
-    __slots__ = ("_by_algorithm", "_by_id", "_ids", "refused")
+    __slots__ = ("_by_algorithm", "_by_id", "_count", "_ids", "refused")
 
     def __init__(self, keys: Collection[VerifyingKey], refused: tuple[tuple[int, str], ...] = ()) -> None:
         self.refused = refused
+        self._count = len(keys)
         self._ids = frozenset(key.key_id for key in keys if key.key_id is not None)
         self._by_id = {
             (key.key_id, algorithm): key for key in keys if key.key_id is not None for algorithm in key.algorithms
@@ -129,6 +130,13 @@ class KeySet:
 
     def __contains__(self, key_id: object) -> bool:
         return key_id in self._ids
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __bool__(self) -> bool:
+        # An issuer that withdrew every key has a key set all the same: an empty one is an answer, not a missing one.
+        return True
 
     def __repr__(self) -> str:
         return f"KeySet(key_ids={sorted(self._ids)}, refused={len(self.refused)})"
