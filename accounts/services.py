@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from . import keys
 from .models import ALGORITHMS, Group, IdentityProvider, default_algorithms
 from .saving import Refusals
 
@@ -132,7 +133,7 @@ def _refuse_bad_networks(provider: IdentityProvider, refusals: Refusals) -> None
 def _refuse_bad_key_source(provider: IdentityProvider, refusals: Refusals) -> None:
     """Refuse key sources that an attacker on the way could answer for, and key sets that hold private keys."""
     if provider.pinned_jwks is not None:
-        _refuse_bad_key_set(provider.pinned_jwks, refusals)
+        _refuse_bad_key_set(provider, refusals)
         return
     field, url = ("jwks_url", provider.jwks_url) if provider.jwks_url else ("issuer", provider.issuer)
     try:
@@ -151,9 +152,18 @@ def _refuse_bad_key_source(provider: IdentityProvider, refusals: Refusals) -> No
         )
 
 
-def _refuse_bad_key_set(key_set: object, refusals: Refusals) -> None:
-    keys = key_set.get("keys") if isinstance(key_set, dict) else None
-    if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) and key.get("kty") for key in keys):
-        refusals.add("pinned_jwks", "bad_key_set", 'Write a JSON Web Key Set: {"keys": [{"kty": ...}]} (RFC 7517).')
-    elif any(PRIVATE_KEY_MEMBERS & key.keys() for key in keys):
+def _refuse_bad_key_set(provider: IdentityProvider, refusals: Refusals) -> None:
+    """Refuse a set that holds a private key, and one of which the data path would use no key at all."""
+    document = provider.pinned_jwks if isinstance(provider.pinned_jwks, dict) else {}
+    entries = document.get("keys")
+    if isinstance(entries, list) and any(isinstance(key, dict) and PRIVATE_KEY_MEMBERS & key.keys() for key in entries):
         refusals.add("pinned_jwks", "private_key", "A key in the set is private or symmetric: give public keys only.")
+        return
+    try:
+        found = keys.key_set(document, algorithms=provider.algorithms)
+    except keys.KeySetRefused as error:
+        refusals.add("pinned_jwks", error.code, str(error))
+        return
+    if not len(found):
+        why = "; ".join(f"key {place}: {reason}" for place, reason in found.refused) or "it is empty"
+        refusals.add("pinned_jwks", "no_usable_key", f"No key of the set can be used ({why}).")

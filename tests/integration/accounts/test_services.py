@@ -1,0 +1,110 @@
+"""Providers and groups as they are saved."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from django.core.exceptions import ValidationError
+from joserfc.jwk import ECKey, OctKey
+
+from accounts import services
+from accounts.models import Group, IdentityProvider
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KEY = ECKey.generate_key("P-256")
+PUBLIC = {"kid": "one", **KEY.as_dict(private=False)}
+
+pytestmark = pytest.mark.django_db
+
+
+def save(**values):
+    return services.provider_save(
+        **{"name": "Main", "issuer": "https://login.example.com", "audiences": ["gateway"], **values}, now=NOW
+    )
+
+
+def codes(refused: pytest.ExceptionInfo[ValidationError]) -> dict[str, list[str]]:
+    return {field: [error.code for error in errors] for field, errors in refused.value.error_dict.items()}
+
+
+def test_a_provider_is_saved_with_the_defaults_of_large_providers():
+    provider = save()
+    assert (provider.algorithms, provider.groups_claim, provider.max_token_seconds) == (
+        ["RS256", "ES256"],
+        "groups",
+        3600,
+    )
+    assert provider.created_at == NOW
+
+
+def test_saving_the_same_name_twice_changes_the_one_provider():
+    first = save()
+    second = save(issuer="https://login2.example.com")
+    assert first.pk == second.pk
+    assert IdentityProvider.objects.get().issuer == "https://login2.example.com"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"algorithms": ["HS256"]}, {"algorithms": ["unknown_algorithm"]}),
+        ({"algorithms": ["none", "RS256"]}, {"algorithms": ["unknown_algorithm"]}),
+        ({"algorithms": []}, {"algorithms": ["blank"]}),
+        ({"issuer": "login.example.com"}, {"issuer": ["bad_url"]}),
+        ({"jwks_url": "file:///etc/keys"}, {"jwks_url": ["bad_url"]}),
+        ({"jwks_url": "https://user:pw@login.example.com/keys"}, {"jwks_url": ["bad_url"]}),
+        ({"jwks_url": "https://login.example.com:99999/keys"}, {"jwks_url": ["bad_url"]}),
+        ({"issuer": "http://login.example.com"}, {"issuer": ["plain_http"]}),
+        ({"allowed_networks": ["10.0.0.1/8"]}, {"allowed_networks": ["bad_network"]}),
+        ({"max_token_seconds": 5}, {"max_token_seconds": ["min_value"]}),
+        ({"audiences": "gateway"}, {"audiences": ["not_a_list_of_texts"]}),
+        ({"audiences": [1]}, {"audiences": ["not_a_list_of_texts"]}),
+        ({"pinned_jwks": {"keys": []}}, {"pinned_jwks": ["no_usable_key"]}),
+        ({"pinned_jwks": ["key"]}, {"pinned_jwks": ["key_set_refused"]}),
+        ({"pinned_jwks": {"keys": [{"kid": "one", **KEY.as_dict(private=True)}]}}, {"pinned_jwks": ["private_key"]}),
+        ({"pinned_jwks": {"keys": [OctKey.generate_key(256).as_dict()]}}, {"pinned_jwks": ["private_key"]}),
+        ({"pinned_jwks": {"keys": [PUBLIC]}, "algorithms": ["RS256"]}, {"pinned_jwks": ["no_usable_key"]}),
+    ],
+)
+def test_what_the_data_path_could_not_use_is_refused_at_its_field(values, expected):
+    with pytest.raises(ValidationError) as refused:
+        save(**values)
+    assert codes(refused) == expected
+    assert not IdentityProvider.objects.exists()
+
+
+def test_everything_that_is_wrong_is_said_in_one_go():
+    with pytest.raises(ValidationError) as refused:
+        save(name="", algorithms=["HS256"], allowed_networks=["here"])
+    assert codes(refused) == {
+        "name": ["blank"],
+        "algorithms": ["unknown_algorithm"],
+        "allowed_networks": ["bad_network"],
+    }
+
+
+def test_keys_come_over_plain_http_only_from_a_named_private_network():
+    assert save(issuer="http://127.0.0.1:4000", allowed_networks=["127.0.0.0/8"]).pk
+
+
+def test_a_pinned_key_set_lets_the_issuer_be_any_name():
+    assert save(issuer="build-robots", pinned_jwks={"keys": [PUBLIC]}).pk
+
+
+def test_entries_lose_their_blanks_and_their_doubles():
+    assert save(audiences=[" a ", "a", "", "b"]).audiences == ["a", "b"]
+
+
+def test_the_same_group_name_of_two_providers_is_two_groups():
+    one, two = save(), save(name="Other", issuer="https://other.example.com")
+    groups = [services.group_save(provider=provider, name="sre", now=NOW) for provider in (one, two, one)]
+    assert Group.objects.count() == 2
+    assert groups[0].pk == groups[2].pk
+
+
+def test_deleting_a_provider_deletes_its_groups():
+    provider = save()
+    services.group_save(provider=provider, name="sre", now=NOW)
+    services.provider_delete(provider_id=provider.pk)
+    assert not Group.objects.exists()
