@@ -1,0 +1,1 @@
+"""What single steps of a call cost, each on its own."""
