@@ -88,6 +88,7 @@ def _seed(origin: str, upstream_url: str) -> str:
         "sub": "alice",
         "groups": ["eng", "sre"],
         "iat": issued,
+        "nbf": issued,
         "exp": issued + TOKEN_SECONDS - 60,
     }
     return jwt.encode({"alg": "RS256", "kid": "bench", "typ": "at+jwt"}, claims, key, algorithms=["RS256"])
