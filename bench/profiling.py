@@ -7,6 +7,7 @@ counted where it is called from, and the event loop's own work where the loop wa
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from bench.candidates import Candidate
 from bench.load import Load
 
+ROOT = Path(__file__).resolve().parents[1]
 SAMPLES_PER_SECOND, SECONDS, CONCURRENCY = 250, 8, 16
 SHOWN = 40
 
@@ -86,9 +88,9 @@ def _tables(stacks: list[str], cpu_us: float) -> list[str]:
 
 
 def _place(frame: str) -> str:
-    """Return `function (file)` with a short path."""
+    """Return `file: function` with the path as short as it stays clear."""
     name, _, path = frame.partition(" (")
-    path = path.rstrip(")")
+    path = re.sub(r":\d+\)?$|\)$", "", path).removeprefix(f"{ROOT}/")
     for mark in ("site-packages/", "lib/python3.11/", "lib/python3.12/", "lib/python3.13/"):
         path = path.rpartition(mark)[2]
     return f"{path}: {name}" if path else name
