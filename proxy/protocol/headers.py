@@ -77,7 +77,8 @@ def read(raw: Iterable[tuple[bytes, bytes]], *, count: int = 100, size: int = 65
 
     Source: RFC 9110 sections 5.3 to 5.6, RFC 9112 section 6.3.
     """
-    pairs = list(raw)
+    # White space around a value is no part of it (RFC 9110 section 5.5); not every server strips it.
+    pairs = [(name, value.strip(b" \t")) for name, value in raw]
     if len(pairs) > count:
         raise HeaderRefused("headers_too_many", 431)
     headers = dict(pairs)

@@ -57,7 +57,7 @@ class Limits:
     depth: int = 64
     keys: int = 10_000
     string_characters: int = 1024 * 1024
-    containers: int = 100_000
+    containers: int = 50_000
 
 
 class Number(float):
@@ -114,7 +114,7 @@ _decode_negative_zero = JSONDecoder(
 ).decode
 # A surrogate can only come from an escape: the strict UTF-8 decoder refuses encoded ones.
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING_OR_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]++|[\]}]++', re.DOTALL)
 
 
 def loads(body: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
@@ -139,10 +139,10 @@ def loads(body: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
         raise JsonRefused("json_bom")
     containers = text.count("{") + text.count("[")
     if containers > limits.containers:
-        _refuse_containers(text, limits.containers)
+        _refuse_containers(text, limits)
     tree = _parse(text)
     # Each of these counts is an upper bound that costs nanoseconds; only a text that could exceed a limit is walked.
-    if containers > limits.depth or len(text) > limits.string_characters or text.count(":") > limits.keys:
+    if containers > limits.depth or text.count(":") > limits.keys or _may_hold_long_string(text, limits):
         _measure(tree, limits)
     if "\\u" in text and _SURROGATE_ESCAPE.search(text):
         _refuse_surrogates(tree)
@@ -164,11 +164,29 @@ def _parse(text: str) -> object:
         raise JsonRefused("json_number") from None
 
 
-def _refuse_containers(text: str, most: int) -> None:
-    """Refuse a text that opens more than `most` containers outside of its strings."""
-    bare = _STRING.sub("", text)
-    if bare.count("{") + bare.count("[") > most:
-        raise JsonRefused("json_too_many_keys")
+def _refuse_containers(text: str, limits: Limits) -> None:
+    """Refuse a text that opens too many containers outside of its strings, before any of them is built.
+
+    Stops at the first one too many, so that a bomb costs no more than its beginning.
+    """
+    depth = opened = 0
+    for token in _STRING_OR_BRACKETS.finditer(text):
+        start, end = token.span()
+        if text[start] in "[{":
+            depth += end - start
+            opened += end - start
+            if depth > limits.depth:
+                raise JsonRefused("json_too_deep")
+            if opened > limits.containers:
+                raise JsonRefused("json_too_many_keys")
+        elif text[start] in "]}":
+            depth -= end - start
+
+
+def _may_hold_long_string(text: str, limits: Limits) -> bool:
+    """Tell, without a walk, whether a string can be too long; an escaped quote makes it a perhaps."""
+    most = limits.string_characters
+    return len(text) > most and ('\\"' in text or any(len(string) > most for string in text.split('"')[1::2]))
 
 
 def _measure(tree: object, limits: Limits) -> None:

@@ -250,11 +250,12 @@ def _modern(tree: object, headers: Mapping[bytes, bytes], header: str) -> Reques
         raise _mismatch("version_header_mismatch", "MCP-Protocol-Version", id)
     if _METHOD_HEADER not in headers or headers[_METHOD_HEADER].decode("latin-1") != method:
         raise _mismatch("method_header_mismatch", "Mcp-Method", id)
-    _compare_name(headers, method, params, id, required=True)
+    is_known = method in METHODS[MODERN_VERSION].client_requests
+    _compare_name(headers, method, params, id, required=is_known)
     if header != MODERN_VERSION:
         raise _unsupported(header, id)
     _check_param_headers(headers, id)
-    if method not in METHODS[MODERN_VERSION].client_requests:
+    if not is_known:
         raise ProtocolRefused(404, METHOD_NOT_FOUND, "unknown_method", "Method not found", id=id)
     if not isinstance(meta[CAPABILITIES_KEY], dict):
         raise _invalid_params(Era.MODERN, id)
