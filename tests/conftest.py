@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.tools import NEEDS, ToolMissing
 
+pytest_plugins = ["tests.support.gateway"]
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose program is missing, or fail it where the machine promises the program."""

@@ -1,0 +1,72 @@
+"""Fill the database of a gateway under test: `python -m tests.support.seed < seed.json`, with its environment.
+
+The document is one object with lists `providers`, `groups`, `connections`, `grants`, `guardrails` and
+`masking_patterns`; the members of an entry are the arguments of the service that saves it. Where a service takes a
+row, the entry names it: a connection by slug, a provider by issuer, a group by name, a principal by subject (groups and
+principals belong to the provider `provider`, else to the first one). A connection's `credential` holds `kind` and
+`secret`. A connection may be anywhere on the loopback unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import django
+
+Entry = dict[str, Any]
+
+
+def seed(document: dict[str, list[Entry]], *, now: datetime) -> None:
+    """Save every entry; what is there already is changed, where its service knows how."""
+    from accounts import services as accounts
+    from connections import services as connections
+    from policies import services as policies
+
+    for entry in document.get("providers", []):
+        accounts.provider_save(**entry, now=now)
+    for entry in document.get("groups", []):
+        accounts.group_save(provider=_provider(entry.pop("provider", None)), **entry, now=now)
+    for entry in document.get("connections", []):
+        credential = entry.pop("credential", None)
+        defaults: Entry = {"name": entry["slug"], "allowed_networks": ["127.0.0.0/8"]}
+        connection = connections.connection_save(**{**defaults, **entry}, now=now)
+        if credential is not None:
+            connections.credential_set(connection=connection, **credential, now=now)
+    for entry in document.get("grants", []):
+        policies.grant_save(**_named_rows(entry, now=now), now=now)
+    for entry in document.get("guardrails", []):
+        policies.guardrail_save(**_named_rows(entry, now=now), now=now)
+    for entry in document.get("masking_patterns", []):
+        policies.masking_pattern_save(**_named_rows(entry, now=now), now=now)
+
+
+def _named_rows(entry: Entry, *, now: datetime) -> Entry:
+    """Return `entry` with rows in the place of their names."""
+    from accounts import services as accounts
+    from accounts.models import Principal
+    from connections.models import Connection
+
+    rows = dict(entry)
+    provider = _provider(rows.pop("provider", None)) if {"group", "principal"} & rows.keys() else None
+    if "connection" in rows:
+        rows["connection"] = Connection.objects.get(slug=rows["connection"])
+    if provider is not None and "group" in rows:
+        rows["group"] = accounts.group_save(provider=provider, name=rows["group"], now=now)
+    if provider is not None and "principal" in rows:
+        rows["principal"], _ = Principal.objects.get_or_create(issuer=provider.issuer, subject=rows["principal"])
+    return rows
+
+
+def _provider(issuer: str | None) -> Any:
+    from accounts.models import IdentityProvider
+
+    providers = IdentityProvider.objects.order_by("created_at")
+    return providers.get(issuer=issuer) if issuer else providers[0]
+
+
+if __name__ == "__main__":
+    django.setup()
+    seed(json.load(sys.stdin), now=datetime.now(UTC))
