@@ -92,6 +92,10 @@ def decode_segment(segment: bytes) -> bytes:
     return value
 
 
+class _Unusable(ValueError):
+    """Why one key is left out; the message is ours and quotes nothing."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class VerifyingKey:
     """One public key that passed every check, with the algorithms it may be used for."""
@@ -172,59 +176,66 @@ def key_set(jwks: Mapping[str, Any], *, algorithms: Collection[str]) -> KeySet:
         try:
             key = _verifying_key(entry, accepted)
             if key.key_id is not None and names[key.key_id] > 1:
-                raise ValueError("its key id appears more than once")
+                raise _Unusable("its key id appears more than once")
         except (ValueError, KeyError, TypeError, JoseError, UnsupportedAlgorithm) as error:
             # Only our own sentences are shown: a library's may quote the document.
-            refused.append((place, str(error) if type(error) is ValueError else "it cannot be read"))
+            refused.append((place, str(error) if isinstance(error, _Unusable) else "it cannot be read"))
         else:
             keys.append(key)
     return KeySet(keys, tuple(refused))
 
 
 def _verifying_key(entry: object, accepted: frozenset[str]) -> VerifyingKey:
-    """Return the public key in `entry`, or raise ValueError with the reason it is not used."""
+    """Return the public key in `entry`, or raise _Unusable with the reason it is not used."""
     if not isinstance(entry, Mapping):
-        raise ValueError("it is not an object")
+        raise _Unusable("it is not an object")
     key_type = entry.get("kty")
     if not isinstance(key_type, str) or key_type not in _KEY_MEMBERS:
-        raise ValueError("its type is not RSA, EC or OKP")
+        raise _Unusable("its type is not RSA, EC or OKP")
     key_id = entry.get("kid")
     if key_id is not None and not (isinstance(key_id, str) and 0 < len(key_id) <= MAX_KEY_ID):
-        raise ValueError("its key id is not a short string")
+        raise _Unusable("its key id is not a short string")
     if entry.get("use", "sig") != "sig":
-        raise ValueError("it is not for signatures")
+        raise _Unusable("it is not for signatures")
     operations = entry.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
-        raise ValueError("its operations do not include verify")
+        raise _Unusable("its operations do not include verify")
     members = {name: entry[name] for name in _KEY_MEMBERS[key_type] if isinstance(entry.get(name), str)}
     if len(members) != len(_KEY_MEMBERS[key_type]):
-        raise ValueError("a part of the key is missing")
+        raise _Unusable("a part of the key is missing")
     fits = _FITS.get("RSA" if key_type == "RSA" else members["crv"], frozenset()) & accepted
     if "alg" in entry:
         fits = fits.intersection([entry["alg"]] if isinstance(entry["alg"], str) else [])
     if not fits:
-        raise ValueError("it fits none of the accepted algorithms")
+        raise _Unusable("it fits none of the accepted algorithms")
     _check_material(key_type, members)
     return VerifyingKey(key_id, fits, _imported(key_type, members))
 
 
 def _check_material(key_type: str, members: Mapping[str, str]) -> None:
-    """Raise ValueError unless the numbers are written canonically and are strong enough."""
+    """Raise _Unusable unless the numbers are written canonically and are strong enough."""
     if key_type == "RSA":
         if len(members["n"]) > 2 * max(_RSA_BITS) // 8 or len(members["e"]) > 16:
-            raise ValueError("its numbers are too long")
-        modulus = int.from_bytes(decode_segment(members["n"].encode("ascii", "replace")))
-        exponent = int.from_bytes(decode_segment(members["e"].encode("ascii", "replace")))
+            raise _Unusable("its numbers are too long")
+        modulus = int.from_bytes(_number(members["n"]))
+        exponent = int.from_bytes(_number(members["e"]))
         if modulus.bit_length() not in _RSA_BITS:
-            raise ValueError("its modulus is not of 2048 to 8192 bits")
+            raise _Unusable("its modulus is not of 2048 to 8192 bits")
         if exponent not in _RSA_EXPONENTS or exponent % 2 == 0:
-            raise ValueError("its exponent is unsafe")
+            raise _Unusable("its exponent is unsafe")
         if all(modulus % prime in _ROCA_RESIDUES[prime] for prime in _ROCA_PRIMES):
-            raise ValueError("its primes are predictable (ROCA)")
+            raise _Unusable("its primes are predictable (ROCA)")
         return
     for name in _KEY_MEMBERS[key_type][1:]:
-        if len(decode_segment(members[name][:256].encode("ascii", "replace"))) != _COORDINATE_BYTES[members["crv"]]:
-            raise ValueError("a coordinate has the wrong length")
+        if len(_number(members[name][:256])) != _COORDINATE_BYTES[members["crv"]]:
+            raise _Unusable("a coordinate has the wrong length")
+
+
+def _number(text: str) -> bytes:
+    try:
+        return decode_segment(text.encode("ascii"))
+    except ValueError:
+        raise _Unusable("a number is not canonical base64url") from None
 
 
 def _imported(key_type: str, members: Mapping[str, str]) -> RSAKey | ECKey | OKPKey:

@@ -43,9 +43,13 @@ ABSENT: Final = object()
 _REGISTRY = JWSRegistry(algorithms=sorted(ALGORITHMS - {"EdDSA"}))
 
 
-@cache
 def signing_key(kind: str = "RS256", name: str = "1") -> SigningKey:
     """Return the key `name` for algorithm `kind`; the same one for the whole process. Its kid is `<kind>-<name>`."""
+    return _generated(kind, name)
+
+
+@cache
+def _generated(kind: str, name: str) -> SigningKey:
     parameters: Any = {"kid": f"{kind}-{name}", "use": "sig", "alg": kind}
     if kind.startswith("ES"):
         curve = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}[kind]
