@@ -1,0 +1,65 @@
+"""Through the gateway, every check of the official conformance suite ends as it does directly, in both eras.
+
+The suite cannot send an Authorization header, so a forwarder adds one in front of the gateway.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.suite import LEGS, Leg, differences, run_suite
+from tests.support.forwarder import Forwarder, forwarding
+from tests.support.gateway import BEARER, gateway_running
+from tests.support.servers import Server, free_port, running
+
+pytestmark = [pytest.mark.needs_node, pytest.mark.slow]
+
+UPSTREAM = Path(__file__).with_name("upstream.py")
+SLUG = "conformance"
+
+
+@pytest.fixture
+def upstream_url(tmp_path: Path) -> Iterator[str]:
+    """Run the conformance server for one leg: what one run leaves behind must not meet the next leg."""
+    port = free_port()
+    command = [sys.executable, UPSTREAM, str(port)]
+    with running(Server(command, port=port, log=tmp_path / "upstream.log")):
+        yield f"http://localhost:{port}/mcp"
+
+
+@pytest.fixture
+def gateway_url(upstream_url: str, tmp_path: Path) -> Iterator[str]:
+    """Run a gateway in front of the conformance server, and the forwarder in front of the gateway."""
+    port = free_port()
+    asking = {"allows_sampling": True, "allows_elicitation": True, "allows_roots": True}
+    seed = {
+        "connections": [{"slug": SLUG, "upstream_url": upstream_url, "credential": BEARER, **asking}],
+        "grants": [{"connection": SLUG, "group": "sre", "tools": ["*"], "prompts": ["*"], "resources": ["*"]}],
+        "guardrails": [{"name": "never asked for", "effect": "deny", "names": ["delete_*"]}],
+        "masking_patterns": [{"name": "email", "pattern": r"[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}"}],
+    }
+    # To the suite the forwarder is the server, as a TLS-terminating proxy would be.
+    origin = f"http://localhost:{port}"
+    environment = {"WARDGATE_PUBLIC_URL": origin, "WARDGATE_ALLOWED_ORIGINS": origin}
+    with ExitStack() as stack:
+        gateway = stack.enter_context(gateway_running(seed, tmp_path, environment=environment))
+        stack.enter_context(forwarding(Forwarder(port=port, to_port=gateway.port, headers=gateway.headers)))
+        yield f"{origin}/mcp/{SLUG}"
+
+
+@pytest.mark.parametrize("leg", LEGS, ids=lambda leg: leg.name.replace(" ", "-"))
+def test_every_check_ends_through_the_gateway_as_it_does_directly(
+    leg: Leg, upstream_url: str, gateway_url: str, tmp_path: Path
+) -> None:
+    direct = run_suite(leg, upstream_url, output=tmp_path / "direct")
+    assert (direct.counts()["SUCCESS"], direct.counts()["FAILURE"]) == (leg.checks, 0), direct.complaints()
+
+    through = run_suite(leg, gateway_url, output=tmp_path / "gateway")
+
+    assert differences(direct, through) == []
+    assert (through.counts()["SUCCESS"], through.counts()["FAILURE"]) == (leg.checks, 0), through.complaints()
