@@ -1,0 +1,1 @@
+"""Everything on one machine: what `python3 run.py up` runs, and the commands that speak to it."""

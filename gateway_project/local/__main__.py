@@ -1,0 +1,112 @@
+"""The commands behind `run.py`, inside the virtual environment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from gateway_project.demo.people import PEOPLE
+from gateway_project.embedded_place import EmbeddedError
+from gateway_project.local.state import LocalError, is_held, load_running, load_secrets
+
+DOWN_SECONDS = 20
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; what cannot be done is one sentence on standard error."""
+    command, rest = arguments[0], list(arguments[1:])
+    try:
+        if command == "up":
+            return _up(rest)
+        if command == "down":
+            return _down()
+        if command == "token":
+            return _token(rest)
+        return _manage(["demo", *rest] if command == "demo" else rest)
+    except (LocalError, EmbeddedError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _up(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="run.py up", description="Start everything on this machine.")
+    parser.add_argument("--port", type=int, default=8080, help="of the gateway and the console (default 8080)")
+    parser.add_argument("--idp-port", type=int, default=8081, help="of the demo's identity provider (default 8081)")
+    parser.add_argument("--mcp-port", type=int, default=8082, help="of the demo's MCP server (default 8082)")
+    parser.add_argument("--workers", type=int, default=1, help="gateway processes (default 1)")
+    parser.add_argument("--no-demo", action="store_true", help="without identity provider, MCP server and their rows")
+    options = parser.parse_args(arguments)
+    from gateway_project.local.up import Options, up
+
+    return up(
+        Options(
+            port=options.port,
+            idp_port=options.idp_port,
+            mcp_port=options.mcp_port,
+            workers=max(1, options.workers),
+            has_demo=not options.no_demo,
+        )
+    )
+
+
+def _down() -> int:
+    os.kill(load_running().pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_SECONDS
+    while is_held():
+        if time.monotonic() > deadline:
+            raise LocalError(f"Wardgate did not stop within {DOWN_SECONDS} s.")
+        time.sleep(0.05)
+    return 0
+
+
+def _token(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="run.py token", description="Print a token of the demo's identity provider.")
+    parser.add_argument("name", choices=sorted(PEOPLE), help="whose token")
+    parser.add_argument("--resource", default="", help="the URL that the token is for (RFC 8707)")
+    options = parser.parse_args(arguments)
+    print(token(options.name, resource=options.resource))  # noqa: T201
+    return 0
+
+
+def token(name: str, *, resource: str = "") -> str:
+    """Return a token of the running demo's identity provider.
+
+    Raises:
+        LocalError: it does not run, or runs without the demo.
+    """
+    running = load_running()
+    if not running.issuer:
+        raise LocalError("Wardgate runs without its demo, so there is no demo token.")
+    password = load_secrets([]).demo_passwords[name]
+    form = {"resource": resource} if resource else {}
+    if PEOPLE[name].is_machine:
+        form |= {"grant_type": "client_credentials", "client_id": name, "client_secret": password}
+    else:
+        form |= {"grant_type": "password", "username": name, "password": password}
+    try:
+        with urlopen(f"{running.issuer}/token", data=urlencode(form).encode(), timeout=10) as answer:  # noqa: S310
+            return str(json.load(answer)["access_token"])
+    except (URLError, OSError, ValueError, KeyError) as error:
+        raise LocalError("The demo's identity provider does not answer.") from error
+
+
+def _manage(arguments: Sequence[str]) -> int:
+    if not os.environ.get("DATABASE_URL"):
+        for name, value in load_running().environment.items():
+            os.environ.setdefault(name, value)
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(["manage.py", *arguments])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
