@@ -140,9 +140,10 @@ def loads(body: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
     containers = text.count("{") + text.count("[")
     if containers > limits.containers:
         _refuse_containers(text, limits)
+    # Each of these is an upper bound that costs nanoseconds; only a text that could exceed a limit is walked.
+    is_suspect = containers > limits.depth or text.count(":") > limits.keys or _may_hold_long_string(text, limits)
     tree = _parse(text)
-    # Each of these counts is an upper bound that costs nanoseconds; only a text that could exceed a limit is walked.
-    if containers > limits.depth or text.count(":") > limits.keys or _may_hold_long_string(text, limits):
+    if is_suspect:
         _measure(tree, limits)
     if "\\u" in text and _SURROGATE_ESCAPE.search(text):
         _refuse_surrogates(tree)

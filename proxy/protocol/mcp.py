@@ -195,7 +195,11 @@ def _batch(
         raise ProtocolRefused(400, INVALID_REQUEST, "batch_not_negotiated", "Batches are not supported")
     if not 1 <= len(elements) <= most:
         raise ProtocolRefused(400, INVALID_REQUEST, "batch_size", "The batch is empty or too large")
-    items = tuple(_legacy(element, headers, version, negotiated) for element in elements)
+    try:
+        items = tuple(_legacy(element, headers, version, negotiated) for element in elements)
+    except ProtocolRefused as error:
+        # Half a batch is never forwarded, and a batch is never dropped without a word.
+        raise ProtocolRefused(400, error.code, error.reason, str(error), id=error.id) from None
     ids = [item.id for item in items if isinstance(item, Request)]
     if len(set(ids)) != len(ids):
         raise ProtocolRefused(400, INVALID_REQUEST, "batch_duplicate_id", "Two requests of the batch have the same id")
