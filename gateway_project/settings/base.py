@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from csp.constants import NONE, SELF, UNSAFE_EVAL
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from . import env
@@ -77,9 +79,14 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": {**env.database("DATABASE_URL"), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
-DATABASES["default"].setdefault("OPTIONS", {})
-DATABASES["default"]["OPTIONS"]["application_name"] = "wardgate"
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        **env.database("DATABASE_URL"),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"application_name": "wardgate"},
+    }
+}
 
 REDIS_URL = env.text("REDIS_URL")
 CHANNEL_PREFIX = env.text("WARDGATE_CHANNEL_PREFIX", "wardgate")
@@ -188,8 +195,30 @@ UNFOLD = {
     "SITE_TITLE": "Wardgate",
     "SITE_HEADER": "Wardgate",
     "SITE_SUBHEADER": "MCP gateway",
-    "SITE_SYMBOL": "shield_lock",
+    "SITE_ICON": lambda request: static("console/wardgate.svg"),
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/wardgate.svg")},
+    ],
+    "STYLES": [lambda request: static("console/console.css")],
     "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 254.604)",
+            "100": "oklch(93.2% .032 255.585)",
+            "200": "oklch(88.2% .059 254.128)",
+            "300": "oklch(80.9% .105 251.813)",
+            "400": "oklch(70.7% .165 254.624)",
+            "500": "oklch(70.7% .165 254.624)",
+            "600": "oklch(54.6% .245 262.881)",
+            "700": "oklch(48.8% .243 264.376)",
+            "800": "oklch(42.4% .199 265.638)",
+            "900": "oklch(37.9% .146 265.522)",
+            "950": "oklch(28.2% .091 267.935)",
+        },
+    },
+    "DASHBOARD_CALLBACK": "gateway_project.overview.dashboard",
+    "SIDEBAR": {"navigation": "gateway_project.navigation.groups"},
 }
 
 LOGGING = {

@@ -142,7 +142,7 @@ def _make_private(result: dict[str, Any]) -> None:
         try:
             lifetime = msgspec.json.decode(result["ttlMs"], type=int)
         except (msgspec.MsgspecError, ValueError):
-            lifetime = 0
+            lifetime = -1
         if not 0 <= lifetime <= _LONGEST_TTL_MS:
             result["ttlMs"] = _LONGEST_TTL_MS if lifetime > 0 else 0
 

@@ -223,9 +223,9 @@ def _legacy(
         raise _mismatch("method_header_mismatch", "Mcp-Method", id)
     if id is None:
         return _notification(method, params, Era.LEGACY, version)
-    _compare_name(headers, method, params, id, required=False)
     if method not in METHODS[version].client_requests:
         raise ProtocolRefused(200, METHOD_NOT_FOUND, "unknown_method", "Method not found", id=id)
+    _compare_name(headers, method, params, id, required=False)
     return _request(id, method, params, meta, Era.LEGACY, version)
 
 
@@ -255,7 +255,8 @@ def _modern(tree: object, headers: Mapping[bytes, bytes], header: str) -> Reques
     if _METHOD_HEADER not in headers or headers[_METHOD_HEADER].decode("latin-1") != method:
         raise _mismatch("method_header_mismatch", "Mcp-Method", id)
     is_known = method in METHODS[MODERN_VERSION].client_requests
-    _compare_name(headers, method, params, id, required=is_known)
+    if is_known:
+        _compare_name(headers, method, params, id, required=True)
     if header != MODERN_VERSION:
         raise _unsupported(header, id)
     _check_param_headers(headers, id)

@@ -1,0 +1,506 @@
+"""The ASGI application of the data path: from a raw request to an exchange, and from every refusal to its answer.
+
+The order of the gates is the order of this file: path, headers, host and origin, identity, connection, method, body,
+message, session, exchange. Each gate refuses on its own; nothing later can undo a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from accounts.tokens import Identity
+from policies.engine import rules
+from proxy import errors, exchange, gate
+from proxy.identity import Authenticator, Unauthenticated
+from proxy.ports import Call, Ports, RecordUnavailable, Route, SessionRef
+from proxy.protocol import headers as header_rules
+from proxy.protocol import json_strict, jsonrpc, mcp
+from proxy.reply import ClientStalled, Receive, Reply, Send
+from proxy.session_refs import GroupKey, SessionGroups, SessionSeal, SessionUnknown
+from proxy.store import PolicySource, Snapshot, Store
+from sessions.services import Opening
+
+logger = logging.getLogger(__name__)
+
+_SESSION_ID = b"mcp-session-id"
+_CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
+_SCOPE = "mcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a request may be; bytes, counts and seconds."""
+
+    body_bytes: int
+    body_seconds: float
+    header_bytes: int
+    header_count: int
+    batch_elements: int
+    write_stall_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """How the gateway is reached from outside."""
+
+    public_url: str
+    hosts: frozenset[str]
+    origins: frozenset[str]
+
+
+@dataclass(slots=True)
+class Request:
+    """One HTTP request past the gates: who sends what to where."""
+
+    headers: dict[bytes, bytes]
+    address: str
+    identity: Identity
+    route: Route
+    policy: rules.ConnectionPolicy
+    verb: str
+
+
+class Refused(Exception):
+    """The request is answered here and now, as HTTP."""
+
+    def __init__(self, status: int, code: str, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        super().__init__(code)
+        self.status, self.code, self.body, self.headers = status, code, body, headers or []
+
+
+class GatewayApp:
+    """Serves `/mcp/<slug>` and the metadata of each connection."""
+
+    def __init__(
+        self,
+        *,
+        site: Site,
+        bounds: Bounds,
+        policy: PolicySource,
+        authenticator: Authenticator,
+        store: Store,
+        seal: SessionSeal,
+        groups: SessionGroups,
+        ports: Ports,
+        recorder: Any,
+    ) -> None:
+        self._site, self._bounds, self._policy, self._authenticator = site, bounds, policy, authenticator
+        self._store, self._seal, self._groups, self._ports, self._recorder = store, seal, groups, ports, recorder
+        self._json_limits = json_strict.Limits(bytes=bounds.body_bytes)
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one HTTP request; whatever is not foreseen is logged and denied."""
+        reply = Reply(receive, send, stall_seconds=self._bounds.write_stall_seconds)
+        slug = ""
+        try:
+            place = gate.place(scope["raw_path"], scope["query_string"])
+            slug = place.slug
+            await self._serve(place, scope, receive, reply)
+        except gate.GateRefused as error:
+            await self._refuse(scope, slug, reply, _http_refusal(error.status, error.code))
+        except header_rules.HeaderRefused as error:
+            await self._refuse(scope, slug, reply, _protocol_refusal(mcp.refusal(error)))
+        except Refused as error:
+            await self._refuse(scope, slug, reply, error)
+        except ClientStalled:
+            logger.info("a client did not read its answer and was given up", extra={"connection": slug})
+        except Exception:
+            logger.exception("a request failed in a way that is not foreseen", extra={"connection": slug})
+            if not (reply.is_streaming or reply.is_done):
+                await self._refuse(scope, slug, reply, _http_refusal(500, "internal_error"))
+        finally:
+            reply.stop_watching()
+
+    async def _serve(self, place: gate.Place, scope: Mapping[str, Any], receive: Receive, reply: Reply) -> None:
+        bounds = self._bounds
+        headers = header_rules.read(scope["headers"], count=bounds.header_count, size=bounds.header_bytes)
+        gate.check_host(headers, self._site.hosts)
+        snapshot = self._policy.current
+        if place.is_metadata:
+            await self._metadata(place, scope["method"], snapshot, reply)
+            return
+        gate.check_origin(headers, self._site.origins)
+        if snapshot is None:
+            raise _rpc_refusal(503, "policy_unavailable", jsonrpc.RECORD_UNAVAILABLE, "The policy cannot be read.")
+        identity = await self._identify(headers, place.slug, snapshot)
+        request = self._admit(scope, headers, identity, snapshot.routes.get(place.slug))
+        match request.verb:
+            case "POST":
+                await self._post(request, receive, reply)
+            case "GET" | "DELETE":
+                await self._session_verb(request, reply)
+            case _:
+                raise Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, POST, DELETE")])
+
+    # Identity and admission.
+
+    async def _identify(self, headers: Mapping[bytes, bytes], slug: str, snapshot: Snapshot) -> Identity:
+        try:
+            return await self._authenticator.authenticate(headers, self._resource(slug), snapshot)
+        except Unauthenticated as error:
+            raise _unauthenticated(error, self._site.public_url, slug) from None
+
+    def _resource(self, slug: str) -> str:
+        return f"{self._site.public_url}/mcp/{slug}"
+
+    def _admit(
+        self, scope: Mapping[str, Any], headers: dict[bytes, bytes], identity: Identity, route: Route | None
+    ) -> Request:
+        """Without a grant the answer is the same as for a connection that does not exist."""
+        if route is not None and route.policy is None:
+            raise _rpc_refusal(503, route.refusal or "", jsonrpc.UPSTREAM_UNAVAILABLE, "This connection is not usable.")
+        if route is None or not rules.has_access(route.policy, identity, now=time.time()):  # type: ignore[arg-type]
+            raise _rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
+        client = scope.get("client")
+        address = client[0] if client else ""
+        return Request(headers, address, identity, route, route.policy, scope["method"])  # type: ignore[arg-type]
+
+    # POST: one message, or a batch of them.
+
+    async def _post(self, request: Request, receive: Receive, reply: Reply) -> None:
+        header_rules.require_json(request.headers)
+        body = await self._read_limited(request, receive)
+        known = self._known_session(request)
+        try:
+            tree = json_strict.loads(body, self._json_limits)
+            message = mcp.classify(
+                tree,
+                request.headers,
+                negotiated=known.version if known is not None else None,
+                batch_elements=self._bounds.batch_elements,
+            )
+        except json_strict.JsonRefused as error:
+            raise _protocol_refusal(mcp.refusal(error)) from None
+        except mcp.ProtocolRefused as error:
+            raise _protocol_refusal(error) from None
+        if isinstance(message, mcp.Batch):
+            await self._batch(request, message, tree, known, reply)
+            return
+        call = await self._call(request, message, tree, body, known)
+        await exchange.run(call, self._ports, reply)
+
+    async def _read_limited(self, request: Request, receive: Receive) -> bytes:
+        """Read the body, bounded in bytes and time; a client that leaves in the middle is an abort."""
+        most = self._bounds.body_bytes
+        declared = request.headers.get(b"content-length", b"0")
+        if len(declared) > 12 or not declared.isdigit() or int(declared) > most:
+            raise _too_large()
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._bounds.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        raise Refused(400, "body_cut_off", b"")
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > most:
+                        raise _too_large()
+                    if not message.get("more_body"):
+                        return parts[0] if len(parts) == 1 else b"".join(parts)
+        except TimeoutError:
+            raise _rpc_refusal(408, "body_too_slow", jsonrpc.INVALID_REQUEST, "The body came too slowly.") from None
+
+    async def _call(
+        self,
+        request: Request,
+        message: mcp.Request | mcp.Notification | mcp.Response,
+        tree: Any,
+        body: bytes,
+        known: SessionRef | None,
+    ) -> Call:
+        """Make the call: its session, and the exact bytes that will leave."""
+        changed = mcp.strip_capabilities(tree, request.route.forbidden_capabilities)
+        if changed is not None:
+            body = mcp.encode(changed)
+        is_request = isinstance(message, mcp.Request)
+        is_response = isinstance(message, mcp.Response)
+        starts = message.era is mcp.Era.LEGACY and is_request and message.method == "initialize"  # type: ignore[union-attr]
+        if starts or known is None:
+            ref = await self._session(request, message, starts=starts)
+        else:
+            ref = known
+        call = Call(
+            call_id=os.urandom(16),
+            identity=request.identity,
+            route=request.route,
+            policy=request.policy,
+            ref=ref,
+            message=message,
+            verb=b"POST",
+            method="response" if is_response else message.method,  # type: ignore[union-attr]
+            name=message.name if is_request else None,  # type: ignore[union-attr]
+            kind=message.kind if is_request else None,  # type: ignore[union-attr]
+            outbound=body,
+            headers=header_rules.outbound(request.headers),
+            received_us=time.time_ns() // 1000,
+            keep=_own_values(message),
+        )
+        if starts:
+            call.seal = lambda upstream_id, version: self._seal.seal(
+                SessionRef(ref.session, mcp.Era.LEGACY, version, upstream_id), request.identity, request.route
+            )
+        return call
+
+    async def _batch(
+        self, request: Request, batch: mcp.Batch, tree: Any, known: SessionRef | None, reply: Reply
+    ) -> None:
+        """Run each element of a 2025-03-26 batch as a call of its own and answer with the array of their answers."""
+        answers: list[bytes] = []
+        for message, element in zip(batch.items, tree, strict=True):
+            call = await self._call(request, message, element, mcp.encode(element), known)
+            collected = Collected()
+            await exchange.run(call, self._ports, collected)
+            if isinstance(message, mcp.Request):
+                answers.append(collected.answer(message.id))
+        if answers:
+            await reply.whole(200, errors.JSON, b"[" + b",".join(answers) + b"]", [])
+        else:
+            await reply.whole(202, b"", b"", [])
+
+    # GET and DELETE: the legacy era's stream and its end.
+
+    async def _session_verb(self, request: Request, reply: Reply) -> None:
+        if request.headers.get(b"mcp-protocol-version") == mcp.MODERN_VERSION.encode():
+            raise Refused(405, "method_not_allowed", b"", [(b"allow", b"POST")])
+        if request.verb == "GET" and b"text/event-stream" not in request.headers.get(b"accept", b""):
+            raise _rpc_refusal(406, "not_acceptable", jsonrpc.INVALID_REQUEST, "Accept must name text/event-stream.")
+        known = self._known_session(request)
+        ref = known or await self._session(request, None, starts=False)
+        call = Call(
+            call_id=os.urandom(16),
+            identity=request.identity,
+            route=request.route,
+            policy=request.policy,
+            ref=ref,
+            message=None,
+            verb=request.verb.encode(),
+            method="session/stream" if request.verb == "GET" else "session/end",
+            name=None,
+            kind=None,
+            outbound=b"",
+            headers=header_rules.outbound(request.headers, has_body=False),
+            received_us=time.time_ns() // 1000,
+        )
+        await exchange.run(call, self._ports, reply)
+        if request.verb == "DELETE" and known is not None:
+            self._groups.forget(known.session)
+            self._recorder.session_ended(known.session, "client")
+            self._ports.spawn(self._store.end_session(known.session, "client"))
+
+    # Sessions.
+
+    def _known_session(self, request: Request) -> SessionRef | None:
+        """Open the `Mcp-Session-Id`; the modern era ignores the header."""
+        token = request.headers.get(_SESSION_ID)
+        if token is None or request.headers.get(b"mcp-protocol-version") == mcp.MODERN_VERSION.encode():
+            return None
+        try:
+            return self._seal.open(token, request.identity, request.route)
+        except SessionUnknown:
+            raise Refused(404, "session_unknown", jsonrpc.SESSION_NOT_FOUND_BODY) from None
+
+    async def _session(
+        self, request: Request, message: mcp.Request | mcp.Notification | mcp.Response | None, *, starts: bool
+    ) -> SessionRef:
+        """Return the session of a client without a session id, opened if there is none."""
+        era = message.era if message is not None else mcp.Era.LEGACY
+        version = message.version if message is not None else mcp.LEGACY_VERSIONS[-1]
+        identity = request.identity
+        key: GroupKey = (
+            str(request.route.connection_id), identity.issuer, identity.subject, identity.client_id, version
+        )  # fmt: skip
+        known = None if starts else self._groups.known(key)
+        if known is not None:
+            return known
+
+        async def open_new() -> SessionRef:
+            ref = SessionRef(os.urandom(16), era, version)
+            await self._open_session(request, ref, message)
+            return ref
+
+        try:
+            if not starts:
+                return await self._groups.open(key, open_new)
+            ref = await open_new()
+            self._groups.adopt(key, ref)
+            return ref
+        except Exception as error:
+            if not isinstance(error, RecordUnavailable):
+                logger.warning("a session cannot be opened: %s", type(error).__name__)
+            raise _record_refusal(message) from None
+
+    async def _open_session(
+        self, request: Request, ref: SessionRef, message: mcp.Request | mcp.Notification | mcp.Response | None
+    ) -> None:
+        """Create the session's row and first event; both precede every event of its calls."""
+        info = _client_info(message)
+        identity = request.identity
+        opening = Opening(
+            issuer=identity.issuer,
+            subject=identity.subject,
+            display_name=identity.display_name,
+            email=identity.email,
+            connection_id=request.route.connection_id,
+            era=ref.era.value,
+            protocol_version=ref.version,
+            client_name=info[0],
+            client_version=info[1],
+            user_agent=request.headers.get(b"user-agent", b"").decode("latin-1"),
+            remote_address=request.address,
+        )
+        if not self._recorder.is_up:
+            raise RecordUnavailable(maybe_recorded=False)
+        async with asyncio.timeout(self._recorder.refuse_seconds):
+            await self._store.open_session(ref.session, opening)
+            await self._recorder.session_started(
+                ref.session,
+                {
+                    "issuer": identity.issuer,
+                    "subject": identity.subject,
+                    "client_id": identity.client_id,
+                    "token_sha256": identity.token_digest.hex(),
+                    "connection": request.route.slug,
+                    "era": ref.era.value,
+                    "address": request.address,
+                },
+            )
+
+    # Answers that are no exchange.
+
+    async def _metadata(self, place: gate.Place, verb: str, snapshot: Snapshot | None, reply: Reply) -> None:
+        """Protected resource metadata (RFC 9728); the same for every slug, so that it tells nobody what exists."""
+        if verb not in {"GET", "HEAD", "OPTIONS"}:
+            raise Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, HEAD, OPTIONS")])
+        if snapshot is None:
+            raise _http_refusal(503, "policy_unavailable")
+        body = orjson.dumps(
+            {
+                "resource": self._resource(place.slug),
+                "authorization_servers": sorted(snapshot.providers),
+                "scopes_supported": [_SCOPE],
+                "bearer_methods_supported": ["header"],
+                "resource_name": "Wardgate",
+            }
+        )
+        cors = [
+            (b"access-control-allow-origin", b"*"),
+            (b"access-control-allow-methods", b"GET, HEAD, OPTIONS"),
+            (b"access-control-allow-headers", b"mcp-protocol-version"),
+        ]
+        await reply.whole(200, errors.JSON, b"" if verb != "GET" else body, cors)
+
+    async def _refuse(self, scope: Mapping[str, Any], slug: str, reply: Reply, refused: Refused) -> None:
+        """Count the refusal in the record and answer it."""
+        client = scope.get("client")
+        self._recorder.refused(refused.code, client[0] if client else "", slug)
+        if reply.is_streaming or reply.is_done:
+            return
+        content_type = errors.JSON if refused.body else b""
+        await reply.whole(refused.status, content_type, refused.body, refused.headers)
+
+
+class Collected:
+    """A reply that keeps what it gets, for one element of a batch."""
+
+    def __init__(self) -> None:
+        self.is_streaming = False
+        self._body = b""
+        self._events: list[bytes] = []
+
+    async def whole(self, status: int, content_type: bytes, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Keep the body."""
+        self._body = body
+
+    async def open_stream(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Expect events."""
+        self.is_streaming = True
+
+    async def write(self, data: bytes) -> None:
+        """Keep the events; only the last message, the answer, goes into the array."""
+        self._events.append(data)
+
+    async def close(self) -> None:
+        """Nothing more comes."""
+
+    def watch(self, on_gone: Any) -> None:
+        """A batch is not cancelled half way: each element ends in its own outcome."""
+
+    def answer(self, request_id: jsonrpc.RequestId) -> bytes:
+        """Return the element's answer; an element that got none has an error of its own."""
+        if self.is_streaming:
+            from proxy.protocol.sse import EventStreamDecoder
+
+            for event in reversed(EventStreamDecoder().feed(b"".join(self._events))):
+                if event.data and jsonrpc.read_answer(event.data).kind in {"result", "error"}:
+                    return event.data
+        elif self._body:
+            return self._body
+        return jsonrpc.error(request_id, jsonrpc.UPSTREAM_UNAVAILABLE, "The upstream gave no answer.")
+
+
+def _own_values(message: mcp.Request | mcp.Notification | mcp.Response) -> frozenset[str]:
+    """Return the texts that the client itself chose and that must come back to it unchanged."""
+    if not isinstance(message, mcp.Request):
+        return frozenset()
+    values = (message.id, message.meta.get("progressToken"))
+    return frozenset(value for value in values if isinstance(value, str))
+
+
+def _client_info(message: mcp.Request | mcp.Notification | mcp.Response | None) -> tuple[str, str]:
+    """Return name and version that the client gives itself; display only."""
+    if not isinstance(message, mcp.Request):
+        return "", ""
+    info = message.meta.get(_CLIENT_INFO) or message.params.get("clientInfo")
+    if not isinstance(info, dict):
+        return "", ""
+    return tuple(value if isinstance(value := info.get(key), str) else "" for key in ("name", "version"))  # type: ignore[return-value]
+
+
+def _unauthenticated(error: Unauthenticated, public_url: str, slug: str) -> Refused:
+    """Return the 401 that tells a client where to log in (RFC 6750 section 3, RFC 9728 section 5.1)."""
+    metadata = f"{public_url}/.well-known/oauth-protected-resource/mcp/{slug}"
+    challenge = f'Bearer resource_metadata="{metadata}", scope="{_SCOPE}"'
+    if error.code != "token_missing":
+        challenge += f', error="invalid_token", error_description="{error.detail}"'
+    body = orjson.dumps({"error": "invalid_token", "code": error.code, "error_description": error.detail})
+    return Refused(401, error.code, body, [(b"www-authenticate", challenge.encode("latin-1", "replace"))])
+
+
+def _http_refusal(status: int, code: str) -> Refused:
+    return Refused(status, code, orjson.dumps({"error": code}))
+
+
+def _rpc_refusal(status: int, code: str, rpc_code: int, text: str) -> Refused:
+    headers = [(b"retry-after", b"5")] if status == 503 else []
+    return Refused(status, code, jsonrpc.error(None, rpc_code, text, {"reason": code}), headers)
+
+
+def _too_large() -> Refused:
+    return _rpc_refusal(413, "body_too_large", jsonrpc.INVALID_REQUEST, "The body is too large.")
+
+
+def _protocol_refusal(error: mcp.ProtocolRefused) -> Refused:
+    return Refused(error.status, error.reason, error.body)
+
+
+def _record_refusal(message: mcp.Request | mcp.Notification | mcp.Response | None) -> Refused:
+    """Return the answer while no session can be opened: nothing was sent, and the call may be repeated."""
+    failure = errors.FAILURES["record_unavailable"]
+    if isinstance(message, mcp.Request) and message.method not in errors.HANDSHAKE:
+        if message.method == "tools/call":
+            meta = {errors.META: {"reason": "record_unavailable"}}
+            return Refused(200, "record_unavailable", mcp.denied_call(message, failure.text, meta=meta))
+        return Refused(200, "record_unavailable", jsonrpc.error(message.id, failure.code, failure.text))
+    request_id = message.id if isinstance(message, mcp.Request) else None
+    body = jsonrpc.error(request_id, failure.code, failure.text)
+    return Refused(failure.status, "record_unavailable", body, [(b"retry-after", b"5")])

@@ -1,0 +1,323 @@
+"""The order of effects of one call, and nothing else.
+
+    decide -> record the intent -> send -> for each message: judge, mask, record, pass on -> record the outcome
+
+An intent is durable before the first byte leaves, and every message is durable before the client gets it. Whatever goes
+wrong after the intent ends in exactly one outcome.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+
+from policies.engine import explain, rules
+from policies.engine.masking import MaskFailed
+from policies.engine.verdicts import Allow, Deny, Hold, Verdict
+from proxy import errors
+from proxy.ports import (
+    Abort,
+    Answer,
+    Call,
+    ClientGone,
+    Ports,
+    RecordUnavailable,
+    ReplyPort,
+    State,
+    UpstreamFailed,
+)
+from proxy.protocol import headers as header_rules
+from proxy.protocol import mcp, sse
+from proxy.protocol.jsonrpc import AnswerInvalid
+from proxy.refusals import refuse_upstream_request
+from proxy.relay import InputRefused, Passed, judge
+from proxy.session_refs import negotiated
+
+EVENT_STREAM = b"text/event-stream"
+_SESSION_ID = b"mcp-session-id"
+
+
+async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
+    """Take one call from the verdict to its outcome."""
+    verdict = rules.decide(call.policy, call.identity, _asked(call), now=time.time())
+    if isinstance(verdict, Hold):
+        verdict = await ports.approvals.resolve(verdict, call)
+    if not isinstance(verdict, Allow):
+        await _refuse(call, verdict, ports, reply)
+        return
+    ports.probe("decided")
+    if not await _is_intended(call, verdict, ports):
+        await _fail(call, "record_unavailable", reply)
+        return
+    ports.probe("intent_durable")
+
+    def connected(abort: Abort) -> None:
+        ports.probe("connected")
+        reply.watch(lambda: abort(ClientGone()))
+
+    try:
+        answer = await ports.upstream.send(call, connected)
+        ports.probe("head_received")
+        try:
+            await _relay(call, answer, ports, reply)
+        finally:
+            answer.close()
+    except (UpstreamFailed, RecordUnavailable, ClientGone, MaskFailed, AnswerInvalid, InputRefused) as problem:
+        await _end_badly(call, problem, ports, reply)
+
+
+def _asked(call: Call) -> rules.Call:
+    return rules.Call(call.method, call.kind, call.name)  # type: ignore[arg-type]
+
+
+async def _is_intended(call: Call, verdict: Verdict, ports: Ports) -> bool:
+    """Make the intent durable; False when that is not possible, and then nothing may leave."""
+    try:
+        await ports.recorder.intent(call, verdict)
+    except RecordUnavailable as error:
+        if error.maybe_recorded:
+            ports.recorder.settle(call, State.NOT_SENT, "record_unavailable")
+        return False
+    except MaskFailed:
+        return False
+    return True
+
+
+async def _refuse(call: Call, verdict: Deny | Hold, ports: Ports, reply: ReplyPort) -> None:
+    """Record the denial, then tell the client in a form that keeps its session."""
+    try:
+        await ports.recorder.denied(call, verdict)
+    except (RecordUnavailable, MaskFailed):
+        await _fail(call, "record_unavailable", reply)
+        return
+    text = explain.sentence(verdict, _asked(call))
+    status, body = errors.denied(call, verdict.rule, text, is_hidden=verdict == rules.NO_RULE)
+    await reply.whole(status, errors.JSON, body, [])
+
+
+async def _fail(call: Call, kind: str, reply: ReplyPort) -> None:
+    status, body = errors.failed(call, kind)
+    await reply.whole(status, errors.JSON, body, [(b"retry-after", b"5")] if status == 503 else [])
+
+
+async def _relay(call: Call, answer: Answer, ports: Ports, reply: ReplyPort) -> None:
+    """Pass the upstream's answer on, whichever of its three shapes it has."""
+    status, headers = answer.status, answer.headers
+    if status in {401, 403}:
+        await _relay_refused_credential(call, answer, ports, reply)
+        return
+    if 300 <= status < 400 or headers.get(b"content-encoding", b"identity").strip().lower() not in {b"identity", b""}:
+        raise AnswerInvalid
+    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if status == 200 and content_type == EVENT_STREAM:
+        await _relay_stream(call, answer, ports, reply)
+    elif status == 200 and isinstance(call.message, mcp.Request):
+        if content_type != errors.JSON:
+            raise AnswerInvalid
+        await _relay_message(call, answer, ports, reply)
+    else:
+        await _relay_other(call, answer, content_type, ports, reply)
+
+
+async def _relay_message(call: Call, answer: Answer, ports: Ports, reply: ReplyPort) -> None:
+    """One JSON message is the whole answer."""
+    judged = judge(call, await answer.whole(ports.limits.message_bytes), now=time.time())
+    if not isinstance(judged, Passed) or not judged.is_final:
+        raise AnswerInvalid
+    ports.probe("answer_received")
+    await _record_final(call, judged, ports)
+    ports.probe("outcome_durable")
+    await reply.whole(200, errors.JSON, judged.masked.value, _relayed(call, answer))
+
+
+async def _relay_other(call: Call, answer: Answer, content_type: bytes, ports: Ports, reply: ReplyPort) -> None:
+    """An accepted notification, the end of a session, or the upstream's own HTTP error: the status stays."""
+    status, body = answer.status, await answer.whole(ports.limits.message_bytes)
+    masker = call.policy.masker
+    if content_type == errors.JSON and body:
+        try:
+            masked = masker.mask(body, call.keep)
+        except MaskFailed:
+            masked, content_type = masker.mask_text(body), b"text/plain"
+    else:
+        masked, content_type = masker.mask_text(body), b"text/plain; charset=utf-8"
+    state = State.COMPLETED if status < 400 else State.UPSTREAM_ERROR
+    await ports.recorder.outcome(call, state, masked=masked if body else None, status=status)
+    ports.probe("outcome_durable")
+    if status < 400 and not isinstance(call.message, mcp.Request):
+        await reply.whole(status, b"", b"", _relayed(call, answer))
+    elif status < 400:
+        # A request is answered with a message and 200; anything else from the upstream is no answer.
+        await _fail(call, "answer_invalid", reply)
+    else:
+        await reply.whole(status, content_type, masked.value, _relayed(call, answer))
+
+
+async def _relay_refused_credential(call: Call, answer: Answer, ports: Ports, reply: ReplyPort) -> None:
+    """The upstream refused OUR credential: a 401 from it would send the client to log in again, in vain."""
+    await ports.recorder.outcome(call, State.UPSTREAM_ERROR, status=answer.status, reason="upstream_credential")
+    await _fail(call, "upstream_credential", reply)
+
+
+async def _relay_stream(call: Call, answer: Answer, ports: Ports, reply: ReplyPort) -> None:
+    """Pass an event stream on, event by event, each recorded before it is released."""
+    limits, decoder, started = ports.limits, sse.EventStreamDecoder(ports.limits.message_bytes), time.monotonic()
+    is_handshake = call.seal is not None
+    total, held = 0, b""
+    if not is_handshake:
+        await reply.open_stream(_relayed(call, answer))
+    while True:
+        left = call.identity.expires_at - time.time()
+        piece = await answer.piece(max(0.01, min(limits.keepalive_seconds, left)))
+        if piece is None:
+            break
+        if left <= 0:
+            raise UpstreamFailed("token_expired", was_sent=True)
+        if not piece:
+            if not is_handshake:
+                await reply.write(sse.KEEP_ALIVE)
+            continue
+        total += len(piece)
+        if total > limits.stream_bytes or time.monotonic() - started > limits.stream_seconds:
+            raise UpstreamFailed("stream_too_long", was_sent=True)
+        try:
+            events = decoder.feed(piece)
+        except ValueError:
+            raise AnswerInvalid from None
+        call.has_resumable_stream = call.has_resumable_stream or any(event.id for event in events)
+        out, has_ended = await _pass_events(call, events, ports)
+        if is_handshake:
+            # The session id in the head is sealed with the version that the answer negotiates, so the head waits.
+            held += out
+            if not has_ended:
+                continue
+            await reply.open_stream(_relayed(call, answer))
+            out = held
+        if out:
+            await reply.write(out)
+            ports.probe("message_released")
+        if has_ended:
+            await reply.close()
+            return
+    await _end_of_stream(call, ports, reply)
+
+
+async def _pass_events(call: Call, events: list[sse.ServerEvent], ports: Ports) -> tuple[bytes, bool]:
+    """Judge, mask and record the events of one piece; return what may be sent, and whether that ends the call."""
+    out: list[bytes] = []
+    durable: list[Awaitable[None]] = []
+    now = time.time()
+    has_ended = False
+    for event in events:
+        if not event.data:
+            out.append(sse.encode(event))
+            continue
+        judged = judge(call, event.data, now=now)
+        if not isinstance(judged, Passed):
+            durable.append(ports.recorder.withheld(call, judged.reason))
+            if judged.refuse_id is not None:
+                refuse_upstream_request(call, judged.refuse_id, ports)
+            continue
+        out.append(sse.encode(sse.ServerEvent(judged.masked.value, event.event, event.id, event.retry)))
+        if not judged.is_final:
+            durable.append(ports.recorder.frame(call, judged.masked, kind=judged.kind))
+        elif call.verb == b"POST":
+            durable.append(_record_final(call, judged, ports))
+            has_ended = True
+            break
+        else:
+            resumed = ports.resumes.take(call.ref.session, judged.id)
+            if resumed is None:
+                durable.append(ports.recorder.frame(call, judged.masked, kind=judged.kind))
+            else:
+                durable.append(_record_final(resumed, judged, ports))
+    for waiting in durable:
+        await waiting
+    return b"".join(out), has_ended
+
+
+def _record_final(call: Call, judged: Passed, ports: Ports) -> Awaitable[None]:
+    """Record the message that answers the call, and with it the outcome."""
+    if call.method == "initialize" and judged.kind == "result":
+        call.ref = negotiated(call.ref, judged.masked.value)
+    state = State.COMPLETED if judged.kind == "result" else State.UPSTREAM_ERROR
+    return ports.recorder.outcome(
+        call, state, masked=judged.masked, kind=judged.kind, status=200, dropped=judged.dropped
+    )
+
+
+async def _end_of_stream(call: Call, ports: Ports, reply: ReplyPort) -> None:
+    """The upstream ended the stream without an answer to the call."""
+    if not isinstance(call.message, mcp.Request):
+        await ports.recorder.outcome(call, State.COMPLETED, status=200)
+        await reply.close()
+    elif call.has_resumable_stream and not call.has_era_modern:
+        ports.resumes.wait(call)
+        await reply.close()
+    else:
+        raise UpstreamFailed("stream_ended", was_sent=True)
+
+
+def _relayed(call: Call, answer: Answer) -> list[tuple[bytes, bytes]]:
+    """Return the headers for the client: the upstream's that may pass, its session id sealed."""
+    headers = [
+        pair for pair in header_rules.relayed(answer.headers.items()) if pair[0] not in {_SESSION_ID, b"content-type"}
+    ]
+    upstream_id = answer.headers.get(_SESSION_ID)
+    if upstream_id is not None and call.seal is not None:
+        headers.append((_SESSION_ID, call.seal(upstream_id.decode("latin-1"), call.ref.version)))
+    return headers
+
+
+async def _end_badly(call: Call, problem: Exception, ports: Ports, reply: ReplyPort) -> None:
+    """Settle a call that was intended and did not end well, and tell the client once."""
+    state, reason, kind = _judgement(call, problem)
+    if isinstance(problem, ClientGone):
+        if not call.has_era_modern and call.has_resumable_stream:
+            ports.resumes.wait(call)
+        else:
+            ports.recorder.settle(call, state, reason)
+        return
+    if isinstance(problem, RecordUnavailable):
+        # An outcome that was taken into a batch will be written; a second one must not follow it.
+        if not (problem.maybe_recorded and call.is_concluded):
+            ports.recorder.settle(call, state, reason)
+    else:
+        try:
+            await ports.recorder.outcome(call, state, reason=reason)
+        except RecordUnavailable as error:
+            if not error.maybe_recorded:
+                ports.recorder.settle(call, state, reason)
+    ports.probe("outcome_durable")
+    if not isinstance(call.message, mcp.Request) and reply.is_streaming:
+        await reply.close()
+        return
+    status, body = errors.failed(call, kind)
+    if reply.is_streaming:
+        await reply.write(sse.encode(sse.ServerEvent(body, b"message")))
+        await reply.close()
+    else:
+        await reply.whole(status, errors.JSON, body, [(b"retry-after", b"5")] if status == 503 else [])
+
+
+def _judgement(call: Call, problem: Exception) -> tuple[State, str, str]:
+    """Return state, recorded reason and failure kind for what went wrong after the intent."""
+    match problem:
+        case UpstreamFailed(was_sent=False, reason=reason):
+            return State.NOT_SENT, reason, "not_sent"
+        case UpstreamFailed(reason="timeout"):
+            return State.OUTCOME_UNKNOWN, "timeout", "timeout"
+        case UpstreamFailed(reason="token_expired"):
+            return State.OUTCOME_UNKNOWN, "token_expired", "token_expired"
+        case UpstreamFailed(reason=reason):
+            return State.OUTCOME_UNKNOWN, reason, "outcome_unknown"
+        case ClientGone():
+            return State.ABORTED_BY_CLIENT, "client_gone", "outcome_unknown"
+        case MaskFailed():
+            return State.UPSTREAM_ERROR, "mask_failed", "mask_failed"
+        case InputRefused():
+            return State.UPSTREAM_ERROR, "input_refused", "input_refused"
+        case AnswerInvalid():
+            return State.UPSTREAM_ERROR, "answer_invalid", "answer_invalid"
+        case _:
+            return State.OUTCOME_UNKNOWN, "record_failed", "record_failed"

@@ -1,0 +1,421 @@
+"""Group commit: appended events become durable together, in order, on one PostgreSQL connection.
+
+One statement is in flight at a time; whatever was appended meanwhile goes with the next one, so a commit serves as many
+calls as are waiting and a lone call waits for nothing. There is no timer that lingers for company.
+
+The order of the chain is decided when a batch is taken, not when an event is appended: an event whose caller gave up
+while it was queued is never written and leaves no gap. An event that was taken is written, whatever its caller does; if
+the connection breaks while a batch is in flight, the database is asked how far it got before anything is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+from proxy.ports import RecordUnavailable
+from sessions import chain
+
+logger = logging.getLogger(__name__)
+
+_EPOCH_2000_US = 946_684_800_000_000
+_RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+_WATCH_SECONDS = 0.05
+_STUCK_SECONDS = 10.0
+
+_INSERT = b"""
+INSERT INTO gateway_sessions_event
+    (instance_id, seq, at, session_id, call_id, name, body, payload, prev_hash, hash)
+SELECT $1::uuid, * FROM unnest(
+    $2::bigint[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
+    $8::bytea[], $9::bytea[], $10::bytea[])
+"""
+_OID_BYTEA, _OID_INT8, _OID_TEXT, _OID_TIMESTAMPTZ, _OID_UUID = 17, 20, 25, 1184, 2950
+_ARRAY_HEAD = struct.Struct(">iiIii")
+_LENGTH_INT8 = struct.Struct(">iq")
+_LENGTH = struct.Struct(">i")
+_NULL = _LENGTH.pack(-1)
+_SIXTEEN = _LENGTH.pack(16)
+_THIRTY_TWO = _LENGTH.pack(32)
+_FORMATS = [pq.Format.BINARY] * 10
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    name: str
+    session: bytes
+    call: bytes
+    body: bytes
+    payload: bytes | None
+    at_us: int
+    expires: float
+    opens: bool
+    closes: bool
+    future: asyncio.Future[None] | None
+    is_taken: bool = False
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counters since the process started; the metrics page reads them."""
+
+    events: int = 0
+    batches: int = 0
+    refused: int = 0
+    reconnects: int = 0
+    largest_batch: int = field(default=0)
+
+
+class Journal:
+    """The durable, chained log of one gateway process.
+
+    Args:
+        conninfo: libpq connection string.
+        instance: 16 bytes, the id of this process's row.
+        lock_key: key of the advisory lock that tells other processes that this one is alive.
+        queue_events: most events that wait; a further intent is refused.
+        batch_events: most events of one commit.
+        on_bell: called when the database notifies that the policy moved.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        instance: bytes,
+        lock_key: int,
+        *,
+        queue_events: int,
+        batch_events: int,
+        on_bell: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._conninfo, self._instance, self._lock_key = conninfo, instance, lock_key
+        self._queue_events, self._batch_events, self._on_bell = queue_events, batch_events, on_bell
+        self._queue: deque[_Pending] = deque()
+        self._in_flight: list[_Pending] = []
+        self._sent_at = 0.0
+        self._batch: list[tuple[chain.Entry, bytes, bytes]] = []
+        self._seq, self._head = 0, chain.GENESIS
+        self._open: dict[bytes, int] = {}
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._pgconn: pq.abc.PGconn | None = None
+        self._broken: asyncio.Event = asyncio.Event()
+        self._is_fenced = False
+        self._is_pump_scheduled = self._has_failed = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.statistics = Statistics()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether events are being written right now."""
+        return self._pgconn is not None
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another process has ended this one's chain; it must not write again."""
+        return self._is_fenced
+
+    @property
+    def open_from_seq(self) -> int:
+        """The smallest sequence number of an intent without a durable outcome, or the next number."""
+        return next(iter(self._open.values()), self._seq + 1)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for their commit."""
+        return len(self._queue) + len(self._in_flight)
+
+    async def start(self) -> None:
+        """Connect and begin to write.
+
+        Raises:
+            psycopg.Error: the database cannot be reached, or does not commit durably.
+        """
+        self._loop = asyncio.get_running_loop()
+        await self._connect()
+        self._tasks = [asyncio.create_task(self._keep_connected()), asyncio.create_task(self._watch())]
+
+    async def stop(self) -> None:
+        """Write what is queued, for at most five seconds, and close."""
+        deadline = time.monotonic() + 5
+        while self.waiting and self.is_up and time.monotonic() < deadline:  # noqa: ASYNC110  (the pump is callbacks)
+            await asyncio.sleep(0.005)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._disconnect()
+
+    def append(
+        self,
+        name: str,
+        *,
+        session: bytes,
+        call: bytes,
+        body: bytes,
+        payload: bytes | None = None,
+        patience: float | None,
+        opens: bool = False,
+        closes: bool = False,
+    ) -> asyncio.Future[None]:
+        """Queue an event; the future is done when it is durable.
+
+        `patience` is how many seconds the caller waits (None: for ever, for what must be written sooner or later); then
+        the future fails with `RecordUnavailable`. `opens` marks an intent, `closes` its outcome.
+
+        Raises:
+            RecordUnavailable: at once, for an intent, while nothing can be written or the queue is full.
+        """
+        if opens and (self._pgconn is None or self._is_fenced or len(self._queue) >= self._queue_events):
+            self.statistics.refused += 1
+            raise RecordUnavailable(maybe_recorded=False)
+        future: asyncio.Future[None] = self._loop.create_future()
+        expires = float("inf") if patience is None else self._loop.time() + patience
+        at_us = time.time_ns() // 1000
+        self._queue.append(_Pending(name, session, call, body, payload, at_us, expires, opens, closes, future))
+        if not self._in_flight and not self._is_pump_scheduled:
+            self._is_pump_scheduled = True
+            self._loop.call_soon(self._pump)
+        return future
+
+    def _pump(self) -> None:
+        self._is_pump_scheduled = False
+        if self._in_flight or not self._queue or self._pgconn is None:
+            return
+        queue, taken = self._queue, self._in_flight
+        for _ in range(min(len(queue), self._batch_events)):
+            pending = queue.popleft()
+            pending.is_taken = True
+            taken.append(pending)
+        for pending in taken:
+            self._seq += 1
+            entry = chain.Entry(
+                self._seq, pending.at_us, pending.session, pending.call, pending.name, pending.body, pending.payload
+            )
+            previous = self._head
+            self._head = chain.link(self._instance, previous, entry)
+            self._batch.append((entry, previous, self._head))
+            if pending.opens:
+                self._open[pending.call] = self._seq
+        self._send()
+
+    def _send(self) -> None:
+        pgconn = self._pgconn
+        if pgconn is None:
+            return
+        self._sent_at, self._has_failed = self._loop.time(), False
+        try:
+            pgconn.send_query_prepared(b"wg_append", _parameters(self._instance, self._batch), _FORMATS)
+            self._flush()
+        except psycopg.Error:
+            self._lost()
+
+    def _flush(self) -> None:
+        pgconn = self._pgconn
+        if pgconn is not None and pgconn.flush():
+            self._loop.add_writer(pgconn.socket, self._on_writable)
+
+    def _on_writable(self) -> None:
+        pgconn = self._pgconn
+        if pgconn is None:
+            return
+        try:
+            if not pgconn.flush():
+                self._loop.remove_writer(pgconn.socket)
+        except psycopg.Error:
+            self._lost()
+
+    def _on_readable(self) -> None:
+        pgconn = self._pgconn
+        if pgconn is None:
+            return
+        try:
+            pgconn.consume_input()
+            while pgconn.notifies():
+                self._on_bell()
+            if not self._in_flight:
+                return
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    break
+                self._has_failed = self._has_failed or result.status != pq.ExecStatus.COMMAND_OK
+            else:
+                return
+        except psycopg.Error:
+            self._lost()
+            return
+        if self._has_failed:
+            self._lost()
+        else:
+            self._committed(len(self._in_flight))
+            self._pump()
+
+    def _committed(self, count: int) -> None:
+        done, self._in_flight = self._in_flight[:count], self._in_flight[count:]
+        self._batch = self._batch[count:]
+        self.statistics.events += count
+        self.statistics.batches += 1
+        self.statistics.largest_batch = max(self.statistics.largest_batch, count)
+        for pending in done:
+            if pending.closes:
+                self._open.pop(pending.call, None)
+            if pending.future is not None and not pending.future.done():
+                pending.future.set_result(None)
+
+    def _lost(self) -> None:
+        """Give up the connection; the batch in flight stays, for the database may have it already."""
+        if self._pgconn is None:
+            return
+        logger.error("the record cannot be written; new calls are refused until the database is back")
+        try:
+            self._loop.remove_reader(self._pgconn.socket)
+            self._loop.remove_writer(self._pgconn.socket)
+        except (psycopg.Error, OSError, ValueError):
+            pass
+        self._pgconn = None
+        self._broken.set()
+
+    async def _disconnect(self) -> None:
+        if self._pgconn is not None:
+            self._lost()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    async def _keep_connected(self) -> None:
+        while True:
+            await self._broken.wait()
+            self._broken.clear()
+            await self._disconnect()
+            for attempt in range(1_000_000_000):
+                try:
+                    await self._connect()
+                except (psycopg.Error, OSError):
+                    await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
+                    continue
+                self.statistics.reconnects += 1
+                break
+            if self._is_fenced:
+                return
+
+    async def _connect(self) -> None:
+        connection = await asyncio.wait_for(psycopg.AsyncConnection.connect(self._conninfo, autocommit=True), 5)
+        try:
+            await self._prepare(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        if self._is_fenced:
+            await connection.close()
+            self._refuse_all()
+            return
+        self._connection, self._pgconn = connection, connection.pgconn
+        self._pgconn.nonblocking = 1
+        self._loop.add_reader(self._pgconn.socket, self._on_readable)
+        if self._in_flight:
+            self._send()
+        else:
+            self._pump()
+        self._on_bell()
+
+    async def _prepare(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Make the session fit for the record and settle how far the batch in flight got."""
+        await connection.execute("SET synchronous_commit = on")
+        await connection.execute("SET statement_timeout = '10s'")
+        lock = await (await connection.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_key])).fetchone()
+        if lock is None or not lock[0]:
+            # The old session of this very process may need a moment to be noticed as gone.
+            raise psycopg.OperationalError("the lock of this gateway process is held elsewhere")
+        row = await (
+            await connection.execute(
+                "SELECT ended_at, (SELECT max(seq) FROM gateway_sessions_event e WHERE e.instance_id = i.id) "
+                "FROM gateway_sessions_gatewayinstance i WHERE id = %s",
+                [self._instance.hex()],
+            )
+        ).fetchone()
+        if row is None or row[0] is not None:
+            logger.critical("another gateway process has ended this one's chain; it writes no more")
+            self._is_fenced = True
+            return
+        if self._batch:
+            written = (row[1] or 0) - (self._batch[0][0].seq - 1)
+            if written > 0:
+                self._committed(written)
+        connection.pgconn.prepare(b"wg_append", _INSERT)
+        await connection.execute("LISTEN wardgate_policy")
+
+    def _refuse_all(self) -> None:
+        for pending in [*self._in_flight, *self._queue]:
+            if pending.future is not None and not pending.future.done():
+                pending.future.set_exception(RecordUnavailable(maybe_recorded=pending.is_taken))
+        self._queue.clear()
+
+    async def _watch(self) -> None:
+        """Fail what waited longer than its caller's patience, and break a connection that hangs."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            now = self._loop.time()
+            if self._in_flight and self._pgconn is not None and now - self._sent_at > _STUCK_SECONDS:
+                self._lost()
+            for pending in self._in_flight:
+                _expire(pending, now)
+            if self._queue and min(pending.expires for pending in self._queue) <= now:
+                kept = deque(pending for pending in self._queue if not _expire(pending, now))
+                self._queue = kept
+
+
+def _expire(pending: _Pending, now: float) -> bool:
+    """Fail the future of an event whose caller's patience is over; tell whether it was."""
+    if pending.expires > now or pending.future is None:
+        return False
+    if not pending.future.done():
+        pending.future.set_exception(RecordUnavailable(maybe_recorded=pending.is_taken))
+    return True
+
+
+def _parameters(instance: bytes, batch: list[tuple[chain.Entry, bytes, bytes]]) -> list[bytes]:
+    """Return the ten binary parameters of the insert; arrays in PostgreSQL's binary format."""
+    seqs: list[bytes] = []
+    times: list[bytes] = []
+    sessions: list[bytes] = []
+    calls: list[bytes] = []
+    names: list[bytes] = []
+    bodies: list[bytes] = []
+    payloads: list[bytes] = []
+    previous: list[bytes] = []
+    hashes: list[bytes] = []
+    for entry, prev_hash, own_hash in batch:
+        name = entry.name.encode()
+        seqs.append(_LENGTH_INT8.pack(8, entry.seq))
+        times.append(_LENGTH_INT8.pack(8, entry.at_us - _EPOCH_2000_US))
+        sessions.append(_NULL if entry.session == chain.NOTHING else _SIXTEEN + entry.session)
+        calls.append(_NULL if entry.call == chain.NOTHING else _SIXTEEN + entry.call)
+        names += (_LENGTH.pack(len(name)), name)
+        bodies += (_LENGTH.pack(len(entry.body)), entry.body)
+        if entry.payload is None:
+            payloads.append(_NULL)
+        else:
+            payloads += (_LENGTH.pack(len(entry.payload)), entry.payload)
+        previous += (_THIRTY_TWO, prev_hash)
+        hashes += (_THIRTY_TWO, own_hash)
+    count = len(batch)
+    columns = (
+        (_OID_INT8, seqs),
+        (_OID_TIMESTAMPTZ, times),
+        (_OID_UUID, sessions),
+        (_OID_UUID, calls),
+        (_OID_TEXT, names),
+        (_OID_TEXT, bodies),
+        (_OID_BYTEA, payloads),
+        (_OID_BYTEA, previous),
+        (_OID_BYTEA, hashes),
+    )
+    return [instance, *(b"".join((_ARRAY_HEAD.pack(1, 1, oid, count, 1), *parts)) for oid, parts in columns)]

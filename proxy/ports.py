@@ -1,0 +1,258 @@
+"""What an exchange needs from the world, as Protocols, and the values that pass between them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from accounts.tokens import Identity
+from connections.addresses import Upstream
+from connections.vault import Secret
+from policies.engine.masking import Masked
+from policies.engine.rules import ConnectionPolicy
+from policies.engine.verdicts import Deny, Hold, Verdict
+from proxy.protocol import mcp
+
+
+class State(StrEnum):
+    """How a call ended. Every allowed call reaches exactly one of these (SECURITY section 3)."""
+
+    COMPLETED = "completed"
+    UPSTREAM_ERROR = "upstream_error"
+    NOT_SENT = "not_sent"
+    ABORTED_BY_CLIENT = "aborted_by_client"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One connection, compiled: where it goes, with what credential, under which policy. Immutable.
+
+    `refusal` is why nothing may pass (a policy that does not compile, a credential that does not open), or None.
+    """
+
+    connection_id: UUID
+    slug: str
+    name: str
+    resource: str
+    upstream: Upstream | None
+    allowed_networks: tuple[str, ...]
+    timeout_seconds: int
+    forbidden_capabilities: frozenset[str]
+    policy: ConnectionPolicy | None
+    credential: tuple[bytes, Secret] | None
+    credential_version: int
+    policy_version: int
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRef:
+    """The session that a call belongs to: our own id, and the upstream's session id in the legacy era."""
+
+    session: bytes
+    era: mcp.Era
+    version: str
+    upstream_id: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One message on its way to the upstream: who, where, what, and the exact bytes that will leave."""
+
+    call_id: bytes
+    identity: Identity
+    route: Route
+    policy: ConnectionPolicy
+    ref: SessionRef
+    message: mcp.Request | mcp.Notification | mcp.Response | None
+    verb: bytes
+    method: str
+    name: str | None
+    kind: str | None
+    outbound: bytes
+    headers: list[tuple[bytes, bytes]]
+    received_us: int
+    seal: Callable[[str, str], bytes] | None = None
+    keep: frozenset[str] = frozenset()
+    messages: int = 0
+    bytes_out: int = 0
+    hits: dict[str, int] = field(default_factory=dict)
+    has_resumable_stream: bool = False
+    is_concluded: bool = False
+
+    @property
+    def request_id(self) -> str | int | None:
+        """The JSON-RPC id, when the message is a request."""
+        return self.message.id if isinstance(self.message, mcp.Request) else None
+
+    @property
+    def has_era_modern(self) -> bool:
+        """Whether the client speaks 2026-07-28."""
+        return self.ref.era is mcp.Era.MODERN
+
+    def count(self, masked: Masked) -> None:
+        """Add one message that goes to the client to the call's totals."""
+        self.messages += 1
+        self.bytes_out += len(masked.value)
+        for name, number in masked.hits.items():
+            self.hits[name] = self.hits.get(name, 0) + number
+
+
+class UpstreamFailed(Exception):
+    """The upstream gave no usable answer. `was_sent` is False only when not one byte can have left."""
+
+    def __init__(self, reason: str, *, was_sent: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.was_sent = reason, was_sent
+
+
+class RecordUnavailable(Exception):
+    """An event could not be made durable in time. `maybe_recorded` tells that it will yet be written."""
+
+    def __init__(self, *, maybe_recorded: bool) -> None:
+        super().__init__("the record cannot be written")
+        self.maybe_recorded = maybe_recorded
+
+
+class ClientGone(Exception):
+    """The client closed the exchange; in the modern era that is the cancellation."""
+
+
+class Answer(Protocol):
+    """An upstream's HTTP answer: its head, then its body, whole or piece by piece."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+    @property
+    def headers(self) -> Mapping[bytes, bytes]:
+        """Headers by lower-case name; of a repeated one, the last."""
+
+    async def whole(self, limit: int) -> bytes:
+        """Return the body; raises UpstreamFailed when it is cut off or longer than `limit` bytes."""
+
+    async def piece(self, idle_seconds: float) -> bytes | None:
+        """Return the next bytes, b"" after `idle_seconds` without any, None at the proper end."""
+
+    def close(self) -> None:
+        """Finish: give the connection back when it is clean, close it otherwise. May be called twice."""
+
+    def abort(self, reason: Exception) -> None:
+        """Wake whoever waits with `reason` and close the connection."""
+
+
+Abort = Callable[[Exception], None]
+
+
+class UpstreamPort(Protocol):
+    """Sends a call."""
+
+    async def send(self, call: Call, on_connected: Callable[[Abort], None]) -> Answer:
+        """Send the call's exact bytes and return the answer's head; raises UpstreamFailed.
+
+        `on_connected` gets the function that ends the exchange from outside, before the first byte leaves.
+        """
+
+
+class RecorderPort(Protocol):
+    """The record. Each awaitable is done when the event is durable, and raises RecordUnavailable when it is not."""
+
+    def denied(self, call: Call, verdict: Deny | Hold) -> Awaitable[None]:
+        """Record a refusal by policy."""
+
+    def intent(self, call: Call, verdict: Verdict) -> Awaitable[None]:
+        """Record that the call's exact bytes are about to leave."""
+
+    def frame(self, call: Call, masked: Masked, *, kind: str, dropped: int = 0) -> Awaitable[None]:
+        """Record a message that is about to go to the client, as it will be sent."""
+
+    def withheld(self, call: Call, reason: str) -> Awaitable[None]:
+        """Record that a message of the upstream was not passed on."""
+
+    def outcome(
+        self,
+        call: Call,
+        state: State,
+        *,
+        masked: Masked | None = None,
+        kind: str = "",
+        status: int = 0,
+        reason: str = "",
+        dropped: int = 0,
+    ) -> Awaitable[None]:
+        """Record how the call ended, with its final message if there is one."""
+
+    def settle(self, call: Call, state: State, reason: str) -> None:
+        """Record how the call ended as soon as that is possible; nobody waits for it."""
+
+
+class ApprovalsPort(Protocol):
+    """Resolves a held call."""
+
+    async def resolve(self, hold: Hold, call: Call) -> Verdict:
+        """Return the final verdict; whatever is not an Allow refuses the call, and silence is a denial."""
+
+
+class ReplyPort(Protocol):
+    """The way back to the client."""
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the head of an event stream is out."""
+
+    async def whole(self, status: int, content_type: bytes, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send a complete answer."""
+
+    async def open_stream(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of an event stream."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the stream; waits while the client does not read."""
+
+    async def close(self) -> None:
+        """End the stream."""
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Call `on_gone` once when the client leaves before the reply is complete."""
+
+
+class ResumesPort(Protocol):
+    """Open calls whose stream ended before their answer (legacy era)."""
+
+    def wait(self, call: Call) -> None:
+        """Keep the call open until its answer comes on another stream, or for a time."""
+
+    def take(self, session: bytes, request_id: str | int | None) -> Call | None:
+        """Return the open call that an answer belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one exchange; bytes and seconds."""
+
+    message_bytes: int
+    stream_bytes: int
+    stream_seconds: float
+    keepalive_seconds: float
+
+
+def no_probe(label: str) -> None:
+    """Do nothing: the tests put a probe here that stops the process at a labelled step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything that an exchange can do to the world."""
+
+    recorder: RecorderPort
+    upstream: UpstreamPort
+    approvals: ApprovalsPort
+    resumes: ResumesPort
+    limits: Limits
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
+    probe: Callable[[str], None] = no_probe

@@ -1,0 +1,227 @@
+"""The record of calls: what each event says. `journal` makes them durable.
+
+Event names are `source:subject:action`. A call's events are one `gateway:call:intent` or `gateway:call:denied`, then
+`upstream:message:relayed` for each message before the last, then one outcome `gateway:call:<state>` that carries the
+last message. Payloads are masked messages, as the client got them; the request's payload is masked the same way, and
+`outbound_sha256` is over the exact bytes that the upstream sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from hashlib import sha256
+
+import orjson
+import zstandard
+
+from policies.engine.masking import Masked
+from policies.engine.verdicts import Deny, Hold, Verdict
+from proxy.journal import Journal
+from proxy.ports import Call, State
+from sessions import chain
+
+logger = logging.getLogger(__name__)
+
+COMPRESS_BYTES = 2048
+"""Smaller payloads are stored as they are: PostgreSQL keeps them in the row anyway."""
+_REFUSALS = 1000
+_COMPRESSOR = zstandard.ZstdCompressor(level=1)
+
+
+def packed(payload: bytes) -> bytes:
+    """Return the payload as it is stored: a zstd frame when it is long, which no JSON text starts like."""
+    return payload if len(payload) < COMPRESS_BYTES else _COMPRESSOR.compress(payload)
+
+
+def _plain(request_id: str | int | None) -> str | int | None:
+    """Return the id as orjson can write it: an integer beyond 64 bits as its digits."""
+    return str(request_id) if isinstance(request_id, int) and request_id.bit_length() > 63 else request_id
+
+
+class Recorder:
+    """Writes a call's events through the journal.
+
+    Args:
+        refuse_seconds: how long a new call waits for its record before it is refused.
+        withhold_seconds: how long an answer waits for its record before the call ends with an error.
+    """
+
+    def __init__(self, journal: Journal, *, refuse_seconds: float, withhold_seconds: float) -> None:
+        self._journal = journal
+        self.refuse_seconds, self._withhold_seconds = refuse_seconds, withhold_seconds
+        self._refusals: dict[tuple[str, str, str], int] = {}
+
+    @property
+    def is_up(self) -> bool:
+        """Whether events can be written right now."""
+        return self._journal.is_up and not self._journal.is_fenced
+
+    def denied(self, call: Call, verdict: Deny | Hold) -> Awaitable[None]:
+        """Record a refusal by policy; the upstream sees nothing of this call."""
+        body: dict[str, object] = {
+            "method": call.method,
+            "name": call.name,
+            "id": _plain(call.request_id),
+            "verdict": verdict.effect,
+            "rule": verdict.rule,
+            "reason": verdict.reason,
+            "policy_version": call.route.policy_version,
+            "received_us": call.received_us,
+            "subject": call.identity.subject,
+        }
+        return self._append(call, "gateway:call:denied", body, self._request(call), self.refuse_seconds)
+
+    def intent(self, call: Call, verdict: Verdict) -> Awaitable[None]:
+        """Record that exactly these bytes are about to leave, for whom and under which policy and credential."""
+        body: dict[str, object] = {
+            "method": call.method,
+            "name": call.name,
+            "id": _plain(call.request_id),
+            "verdict": verdict.effect,
+            "rule": verdict.rule,
+            "policy_version": call.route.policy_version,
+            "credential_version": call.route.credential_version,
+            "outbound_sha256": sha256(call.outbound).hexdigest(),
+            "outbound_bytes": len(call.outbound),
+            "verb": call.verb.decode(),
+            "received_us": call.received_us,
+            "subject": call.identity.subject,
+        }
+        return self._append(call, "gateway:call:intent", body, self._request(call), self.refuse_seconds, opens=True)
+
+    def frame(self, call: Call, masked: Masked, *, kind: str, dropped: int = 0) -> Awaitable[None]:
+        """Record a message that is about to go to the client, before it does."""
+        call.count(masked)
+        body = {"kind": kind, "hits": masked.hits, "n": call.messages}
+        if dropped:
+            body["dropped"] = dropped
+        return self._append(call, "upstream:message:relayed", body, packed(masked.value), self._withhold_seconds)
+
+    def withheld(self, call: Call, reason: str) -> Awaitable[None]:
+        """Record that a message of the upstream was not passed on; its content is not kept."""
+        return self._append(call, "upstream:message:withheld", {"reason": reason}, None, self._withhold_seconds)
+
+    def outcome(
+        self,
+        call: Call,
+        state: State,
+        *,
+        masked: Masked | None = None,
+        kind: str = "",
+        status: int = 0,
+        reason: str = "",
+        dropped: int = 0,
+    ) -> Awaitable[None]:
+        """Record how the call ended, and its last message before the client gets it."""
+        if masked is not None:
+            call.count(masked)
+        body = self._outcome_body(call, kind=kind, status=status, reason=reason)
+        if masked is not None and masked.hits:
+            body["last_hits"] = masked.hits
+        if dropped:
+            body["dropped"] = dropped
+        call.is_concluded = True
+        payload = None if masked is None else packed(masked.value)
+        return self._append(call, f"gateway:call:{state}", body, payload, self._withhold_seconds, closes=True)
+
+    def settle(self, call: Call, state: State, reason: str) -> None:
+        """Record how the call ended whenever the record can be written again; nobody waits."""
+        body = self._outcome_body(call, kind="", status=0, reason=reason)
+        self._append(call, f"gateway:call:{state}", body, None, None, closes=True)
+
+    def session_started(self, session: bytes, body: dict[str, object]) -> Awaitable[None]:
+        """Record the begin of a session; it precedes every event of it."""
+        return self._journal.append(
+            "gateway:session:started",
+            session=session,
+            call=chain.NOTHING,
+            body=orjson.dumps(body),
+            patience=self.refuse_seconds,
+            opens=False,
+        )
+
+    def session_ended(self, session: bytes, reason: str) -> None:
+        """Record the end of a session; nobody waits."""
+        self._journal.append(
+            "gateway:session:ended",
+            session=session,
+            call=chain.NOTHING,
+            body=orjson.dumps({"reason": reason}),
+            patience=None,
+        )
+
+    def refused(self, code: str, address: str, slug: str) -> None:
+        """Count a request that was refused before it belonged to anybody.
+
+        Counts become one event a second for each (code, address, connection), so that a flood cannot fill the record;
+        past a thousand of them in one second the rest is counted under an empty address.
+        """
+        key = (code, address, slug)
+        if key not in self._refusals and len(self._refusals) >= _REFUSALS:
+            key = (code, "", "")
+        self._refusals[key] = self._refusals.get(key, 0) + 1
+
+    def flush_refusals(self) -> None:
+        """Append what `refused` counted; called once a second, and once more at the end."""
+        counted, self._refusals = self._refusals, {}
+        for (code, address, slug), count in counted.items():
+            body = {"code": code, "address": address, "connection": slug, "count": count}
+            self._journal.append(
+                "gateway:request:refused",
+                session=chain.NOTHING,
+                call=chain.NOTHING,
+                body=orjson.dumps(body),
+                patience=None,
+            )
+
+    async def keep_flushing(self) -> None:
+        """Flush the counted refusals every second, for as long as the task lives."""
+        while True:
+            await asyncio.sleep(1)
+            self.flush_refusals()
+
+    def _append(
+        self,
+        call: Call,
+        name: str,
+        body: dict[str, object],
+        payload: bytes | None,
+        patience: float | None,
+        *,
+        opens: bool = False,
+        closes: bool = False,
+    ) -> Awaitable[None]:
+        return self._journal.append(
+            name,
+            session=call.ref.session,
+            call=call.call_id,
+            body=orjson.dumps(body),
+            payload=payload,
+            patience=patience,
+            opens=opens,
+            closes=closes,
+        )
+
+    def _request(self, call: Call) -> bytes | None:
+        """Return the request as the record shows it: masked like an answer."""
+        if not call.outbound:
+            return None
+        return packed(call.policy.masker.mask(call.outbound).value)
+
+    def _outcome_body(self, call: Call, *, kind: str, status: int, reason: str) -> dict[str, object]:
+        body: dict[str, object] = {
+            "messages": call.messages,
+            "bytes": call.bytes_out,
+            "hits": call.hits,
+            "total_us": time.time_ns() // 1000 - call.received_us,
+        }
+        if kind:
+            body["kind"] = kind
+        if status:
+            body["status"] = status
+        if reason:
+            body["reason"] = reason
+        return body

@@ -1,0 +1,102 @@
+"""The way back to the client over ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_WATCH_AFTER_SECONDS = 0.05
+"""Most answers come sooner; only a call that takes longer pays for watching whether its client is still there."""
+_STREAM_HEAD = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class ClientStalled(Exception):
+    """The client does not read; its connection is given up."""
+
+
+class Reply:
+    """One answer: whole, or as an event stream.
+
+    Args:
+        receive: ASGI, after the body has been read: the next message is the client's leaving.
+        send: ASGI; waits while the server's buffer to the client is full.
+        stall_seconds: how long one piece may wait for a client that does not read.
+    """
+
+    def __init__(self, receive: Receive, send: Send, *, stall_seconds: float) -> None:
+        self._receive, self._send, self._stall_seconds = receive, send, stall_seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._on_gone: Callable[[], None] | None = None
+        self.is_streaming = self.is_done = False
+
+    async def whole(self, status: int, content_type: bytes, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send a complete answer; an empty `content_type` is left out."""
+        head = [*headers, (b"content-length", b"%d" % len(body))]
+        if content_type:
+            head += [(b"content-type", content_type), (b"x-content-type-options", b"nosniff")]
+        if not any(name == b"cache-control" for name, _ in headers):
+            head.append((b"cache-control", b"no-store"))
+        self.stop_watching()
+        self.is_done = True
+        await self._send({"type": "http.response.start", "status": status, "headers": head})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def open_stream(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of an event stream at once."""
+        self.is_streaming = True
+        head = [*_STREAM_HEAD, *(pair for pair in headers if pair[0] != b"cache-control")]
+        await self._send({"type": "http.response.start", "status": 200, "headers": head})
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the stream.
+
+        Raises:
+            ClientStalled: the client has not read for `stall_seconds`.
+        """
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError:
+            raise ClientStalled from None
+
+    async def close(self) -> None:
+        """End the stream."""
+        self.stop_watching()
+        self.is_done = True
+        await self._send({"type": "http.response.body", "body": b""})
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Call `on_gone` once when the client leaves before the reply is complete."""
+        self._on_gone = on_gone
+        if self._watcher is None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, self._start_watching)
+
+    def stop_watching(self) -> None:
+        """Nobody needs to know any more whether the client is there."""
+        self._on_gone = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+    def _start_watching(self) -> None:
+        self._timer = None
+        self._watcher = asyncio.ensure_future(self._wait_until_gone())
+
+    async def _wait_until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._on_gone is not None:
+            self._on_gone()

@@ -1,0 +1,306 @@
+"""The only door to the models: the policy snapshot, and the rows of sessions and gateway processes.
+
+ORM calls run in a small pool of threads of their own, never in the event loop and never in Django's single
+thread for synchronous code. Nothing here is on the path of a call that belongs to an open session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection, transaction
+
+from accounts import tokens
+from accounts.models import IdentityProvider
+from connections import addresses, vault
+from connections.models import Connection, Credential
+from connections.services import credential_aad
+from policies.engine.compile import GrantRow, GuardrailRow, PatternRow, compile_connection
+from policies.engine.exceptions import PatternRefused
+from policies.engine.rules import ConnectionPolicy
+from policies.models import AccessGrant, Guardrail, MaskingPattern, PolicyState
+from proxy.ports import Route
+from sessions import services as session_services
+from sessions.services import Opening
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All policy at one version; immutable, so that one call sees one policy from its begin to its end."""
+
+    version: int
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    providers: Mapping[str, tokens.Provider] = field(default_factory=dict)
+
+
+class Store:
+    """Runs ORM work in threads; each thread keeps its own database connection."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="wardgate-store")
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `work(...)`, done in a thread with a healthy database connection.
+
+        Raises:
+            DatabaseError: the database cannot be used, besides whatever `work` raises.
+        """
+
+        def in_thread() -> T:
+            close_old_connections()
+            try:
+                return work(*args, **kwargs)
+            except DatabaseError:
+                connection.close()
+                raise
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, in_thread)
+
+    async def open_session(self, session_id: bytes, opening: Opening) -> None:
+        """Create the rows of a session that begins now."""
+        await self.run(
+            session_services.session_open, session_id=UUID(bytes=session_id), opening=opening, now=datetime.now(UTC)
+        )
+
+    async def end_session(self, session_id: bytes, reason: str) -> None:
+        """Mark a session as ended."""
+        await self.run(
+            session_services.session_end, session_id=UUID(bytes=session_id), reason=reason, now=datetime.now(UTC)
+        )
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class PolicySource:
+    """Keeps the current snapshot: reloaded when the bell rings, and looked after by polling.
+
+    A version that cannot be read for `stale_seconds` leaves no usable policy: then nothing is allowed.
+    """
+
+    def __init__(self, store: Store, *, poll_seconds: float, stale_seconds: float) -> None:
+        self._store, self._poll_seconds, self._stale_seconds = store, poll_seconds, stale_seconds
+        self._snapshot = Snapshot(version=0)
+        self._checked_at = float("-inf")
+        self._bell = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def current(self) -> Snapshot | None:
+        """The snapshot in force; None when it can no longer be trusted to be the current one."""
+        if time.monotonic() - self._checked_at > self._stale_seconds:
+            return None
+        return self._snapshot
+
+    def ring(self) -> None:
+        """Look at the version now."""
+        self._bell.set()
+
+    async def start(self) -> None:
+        """Load the first snapshot and keep it current.
+
+        Raises:
+            DatabaseError: it cannot be read.
+        """
+        await self.refresh()
+        self._task = asyncio.create_task(self._keep_current())
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """Load the snapshot when the version differs from the current one."""
+        asked_at = time.monotonic()
+        snapshot = await self._store.run(load_if_moved, self._snapshot.version)
+        if snapshot is not None:
+            self._snapshot = snapshot
+        self._checked_at = asked_at
+
+    async def _keep_current(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._bell.wait(), self._poll_seconds)
+            except TimeoutError:
+                pass
+            self._bell.clear()
+            try:
+                await self.refresh()
+            except DatabaseError:
+                logger.warning("the policy version cannot be read")
+            except Exception:
+                # Anything else is a defect; the snapshot goes stale and the gateway denies, which is the safe end.
+                logger.exception("the policy cannot be loaded")
+
+
+def load_if_moved(known_version: int) -> Snapshot | None:
+    """Return the snapshot of the current policy version; None when that is `known_version`.
+
+    One repeatable-read transaction reads everything, so that no two tables are of different versions.
+    """
+    version = PolicyState.objects.values_list("version", flat=True).first() or 0
+    if version == known_version:
+        return None
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return _load()
+
+
+def _load() -> Snapshot:
+    version = PolicyState.objects.values_list("version", flat=True).first() or 0
+    grants = [_grant_row(grant) for grant in AccessGrant.objects.filter(is_active=True).select_related(
+        "principal", "group__provider"
+    )]  # fmt: skip
+    guardrails = [
+        GuardrailRow(
+            id=str(row.pk),
+            name=row.name,
+            effect=row.effect,
+            connection_id=_text(row.connection_id),
+            methods=row.methods,
+            names=row.names,
+            reason=row.reason,
+        )
+        for row in Guardrail.objects.filter(is_active=True)
+    ]
+    patterns = [
+        PatternRow(
+            name=row.name,
+            pattern=row.pattern,
+            check=row.check_kind,
+            replacement=row.replacement,
+            connection_id=_text(row.connection_id),
+        )
+        for row in MaskingPattern.objects.filter(is_active=True)
+    ]
+    routes = {
+        row.slug: _route(row, version, grants, guardrails, patterns)
+        for row in Connection.objects.filter(is_active=True).select_related("credential")
+    }
+    providers = {row.issuer: _provider(row) for row in IdentityProvider.objects.filter(is_active=True)}
+    return Snapshot(version, routes, providers)
+
+
+def _text(identifier: UUID | None) -> str | None:
+    return None if identifier is None else str(identifier)
+
+
+def _grant_row(grant: AccessGrant) -> GrantRow:
+    return GrantRow(
+        id=str(grant.pk),
+        connection_id=str(grant.connection_id),
+        principal=None if grant.principal is None else (grant.principal.issuer, grant.principal.subject),
+        group=None if grant.group is None else (grant.group.provider.issuer, grant.group.name),
+        tools=grant.tools,
+        prompts=grant.prompts,
+        resources=grant.resources,
+        valid_from=None if grant.valid_from is None else grant.valid_from.timestamp(),
+        valid_until=None if grant.valid_until is None else grant.valid_until.timestamp(),
+    )
+
+
+def _provider(row: IdentityProvider) -> tokens.Provider:
+    return tokens.Provider(
+        id=str(row.pk),
+        name=row.name,
+        issuer=row.issuer,
+        audiences=frozenset(row.audiences),
+        algorithms=frozenset(row.algorithms),
+        token_types=frozenset(row.token_types),
+        groups_claim=row.groups_claim,
+        max_token_seconds=row.max_token_seconds,
+        leeway_seconds=row.leeway_seconds,
+        jwks_url=row.jwks_url,
+        pinned_jwks=row.pinned_jwks,
+        allowed_networks=tuple(row.allowed_networks),
+    )
+
+
+def _route(
+    row: Connection,
+    version: int,
+    grants: list[GrantRow],
+    guardrails: list[GuardrailRow],
+    patterns: list[PatternRow],
+) -> Route:
+    """Return the compiled route; what cannot be compiled or opened makes a route that refuses everything."""
+    refusal: str | None = None
+    upstream: addresses.Upstream | None = None
+    policy: ConnectionPolicy | None = None
+    header: tuple[bytes, vault.Secret] | None = None
+    credential: Credential | None = getattr(row, "credential", None)
+    try:
+        upstream = addresses.parse_upstream_url(row.upstream_url)
+        addresses.parse_networks(row.allowed_networks)
+        literals: list[tuple[str, bytes]] = []
+        if credential is not None:
+            secret = _open(credential)
+            header = vault.header_for(credential.kind, credential.header_name, secret)
+            literals = _literals(credential, secret)
+        policy = compile_connection(
+            str(row.pk), grants=grants, guardrails=guardrails, patterns=patterns, literals=literals
+        )
+    except (addresses.UrlRefused, addresses.NetworkRefused):
+        refusal = "upstream_not_usable"
+    except (vault.VaultSealed, vault.CannotOpen, vault.CredentialRefused):
+        refusal = "credential_not_usable"
+    except PatternRefused as error:
+        refusal = "policy_not_usable"
+        logger.error("a rule or pattern of connection %s cannot be compiled: %s", row.slug, error.place)
+    if refusal is not None:
+        logger.error("connection %s refuses every call: %s", row.slug, refusal)
+    switches = {
+        "sampling": row.allows_sampling,
+        "elicitation": row.allows_elicitation,
+        "roots": row.allows_roots,
+    }
+    return Route(
+        connection_id=row.pk,
+        slug=row.slug,
+        name=row.name,
+        resource=f"{settings.WARDGATE_PUBLIC_URL}/mcp/{row.slug}",
+        upstream=upstream,
+        allowed_networks=tuple(row.allowed_networks),
+        timeout_seconds=row.timeout_seconds,
+        forbidden_capabilities=frozenset(name for name, is_on in switches.items() if not is_on),
+        policy=policy,
+        credential=header,
+        credential_version=credential.version if credential is not None else 0,
+        policy_version=version,
+        refusal=refusal,
+    )
+
+
+def _open(credential: Credential) -> vault.Secret:
+    ring = vault.KeyRing.parse(settings.WARDGATE_MASTER_KEYS)
+    sealed = vault.Sealed(credential.key_id, bytes(credential.wrapped_key), bytes(credential.ciphertext))
+    return vault.open_sealed(ring, sealed, aad=credential_aad(credential))
+
+
+def _literals(credential: Credential, secret: vault.Secret) -> list[tuple[str, bytes]]:
+    """Return what must never come back in an answer: the secret, and the form in which it is sent."""
+    plain = secret.reveal()
+    if credential.kind != Credential.Kind.BASIC:
+        return [("credential", plain)]
+    _, _, password = plain.partition(b":")
+    return [("credential", plain), ("credential", password), ("credential", b64encode(plain))]

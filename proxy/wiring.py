@@ -1,0 +1,210 @@
+"""Builds the data path from the settings, starts it before the first request and stops it after the last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from base64 import b64decode
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import orjson
+import psycopg
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.db import connection
+
+from accounts.jwks import KeySource
+from proxy.app import Bounds, GatewayApp, Site
+from proxy.approvals import NoApprovals
+from proxy.identity import Authenticator
+from proxy.instances import Instances, this_process
+from proxy.journal import Journal
+from proxy.ports import Limits, Ports, no_probe
+from proxy.recorder import Recorder
+from proxy.reply import Receive, Send
+from proxy.resumes import Resumes
+from proxy.session_refs import SessionGroups, SessionSeal
+from proxy.store import PolicySource, Store
+from proxy.upstream import HttpUpstream
+
+logger = logging.getLogger(__name__)
+
+
+class DataPath:
+    """Everything that serves `/mcp`, as one ASGI application with a beginning and an end.
+
+    Args:
+        probe: called at the labelled steps of a call; the tests stop the process there.
+    """
+
+    def __init__(self, probe: Callable[[str], None] = no_probe) -> None:
+        self._probe = probe
+        self._app: GatewayApp | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open the record, load the policy and settle what a crash left; only then may a request come.
+
+        Raises:
+            psycopg.Error, DatabaseError: the database cannot be used; the process must not serve.
+        """
+        conninfo = connection_string()
+        process = this_process()
+        self._store = Store()
+        self._policy = PolicySource(
+            self._store,
+            poll_seconds=settings.WARDGATE_POLICY_POLL_MILLISECONDS / 1000,
+            stale_seconds=settings.WARDGATE_POLICY_STALE_SECONDS,
+        )
+        self._journal = Journal(
+            conninfo,
+            process.instance_id.bytes,
+            process.lock_key,
+            queue_events=settings.WARDGATE_RECORD_QUEUE_EVENTS,
+            batch_events=settings.WARDGATE_RECORD_BATCH_EVENTS,
+            on_bell=self._policy.ring,
+        )
+        self._instances = Instances(
+            self._store,
+            self._journal,
+            process,
+            conninfo,
+            beat_seconds=settings.WARDGATE_HEARTBEAT_SECONDS,
+            dead_seconds=settings.WARDGATE_INSTANCE_DEAD_SECONDS,
+        )
+        self._recorder = Recorder(
+            self._journal,
+            refuse_seconds=settings.WARDGATE_RECORD_REFUSE_MILLISECONDS / 1000,
+            withhold_seconds=settings.WARDGATE_RECORD_WITHHOLD_SECONDS,
+        )
+        self._upstream = HttpUpstream(
+            connect_seconds=settings.WARDGATE_CONNECT_SECONDS,
+            idle_seconds=settings.WARDGATE_UPSTREAM_IDLE_SECONDS,
+            limit=settings.WARDGATE_UPSTREAM_CONNECTIONS,
+            stream_seconds=settings.WARDGATE_STREAM_SECONDS,
+        )
+        self._resumes = Resumes(self._recorder, seconds=settings.WARDGATE_RESUME_SECONDS)
+        await self._instances.register()
+        await self._journal.start()
+        await self._instances.start()
+        await self._policy.start()
+        self._spawn(self._recorder.keep_flushing())
+        self._app = self._build()
+
+    async def stop(self) -> None:
+        """Settle what is open, write what is queued, end the chain."""
+        self._app = None
+        self._resumes.close()
+        self._recorder.flush_refusals()
+        await self._policy.stop()
+        await self._instances.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await self._journal.stop()
+        await self._instances.end()
+        self._upstream.close()
+        self._store.close()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call could pass right now: the record can be written and the policy is current."""
+        return self._app is not None and self._recorder.is_up and self._policy.current is not None
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if self._app is None:
+            await _unavailable(send)
+            return
+        await self._app(scope, receive, send)
+
+    def _build(self) -> GatewayApp:
+        ports = Ports(
+            recorder=self._recorder,
+            upstream=self._upstream,
+            approvals=NoApprovals(),
+            resumes=self._resumes,
+            limits=Limits(
+                message_bytes=settings.WARDGATE_MESSAGE_BYTES,
+                stream_bytes=settings.WARDGATE_STREAM_BYTES,
+                stream_seconds=settings.WARDGATE_STREAM_SECONDS,
+                keepalive_seconds=settings.WARDGATE_KEEPALIVE_SECONDS,
+            ),
+            spawn=self._spawn,
+            probe=self._probe,
+        )
+        keys = KeySource(
+            self._fetch,
+            time.monotonic,
+            fresh_seconds=settings.WARDGATE_JWKS_FRESH_SECONDS,
+            outage_seconds=settings.WARDGATE_JWKS_OUTAGE_SECONDS,
+            retry_seconds=settings.WARDGATE_JWKS_RETRY_SECONDS,
+        )
+        return GatewayApp(
+            site=Site(
+                settings.WARDGATE_PUBLIC_URL,
+                frozenset(host.lower() for host in settings.ALLOWED_HOSTS),
+                frozenset(settings.WARDGATE_ALLOWED_ORIGINS),
+            ),
+            bounds=Bounds(
+                body_bytes=settings.WARDGATE_BODY_BYTES,
+                body_seconds=settings.WARDGATE_BODY_SECONDS,
+                header_bytes=settings.WARDGATE_HEADER_BYTES,
+                header_count=settings.WARDGATE_HEADER_COUNT,
+                batch_elements=settings.WARDGATE_BATCH_ELEMENTS,
+                write_stall_seconds=settings.WARDGATE_WRITE_STALL_SECONDS,
+            ),
+            policy=self._policy,
+            authenticator=Authenticator(
+                keys,
+                cache_seconds=settings.WARDGATE_IDENTITY_CACHE_SECONDS,
+                token_bytes=settings.WARDGATE_TOKEN_BYTES,
+            ),
+            store=self._store,
+            seal=SessionSeal(session_keys(settings.WARDGATE_MASTER_KEYS)),
+            groups=SessionGroups(idle_seconds=settings.WARDGATE_SESSION_IDLE_SECONDS),
+            ports=ports,
+            recorder=self._recorder,
+        )
+
+    async def _fetch(self, url: str, allowed_networks: tuple[str, ...]) -> bytes:
+        return await self._upstream.fetch(
+            url,
+            allowed_networks,
+            limit=settings.WARDGATE_JWKS_BYTES,
+            seconds=settings.WARDGATE_JWKS_FETCH_SECONDS,
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("background work failed: %s", type(task.exception()).__name__)
+
+
+def connection_string() -> str:
+    """Return libpq's connection string for Django's default database."""
+    known = {"host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "sslcert", "sslkey"}
+    params = {name: value for name, value in connection.get_connection_params().items() if name in known}
+    return psycopg.conninfo.make_conninfo(**params, application_name="wardgate-record")
+
+
+def session_keys(master_keys: str) -> list[bytes]:
+    """Return the keys that seal session ids, derived from the master keys (HKDF, RFC 5869); the first one seals."""
+    parts = [entry.partition(":")[2] for entry in master_keys.split(",") if entry.strip()]
+    return [
+        HKDF(hashes.SHA256(), 32, salt=None, info=b"wardgate mcp-session").derive(b64decode(part)) for part in parts
+    ]
+
+
+async def _unavailable(send: Send) -> None:
+    body = orjson.dumps({"error": "not_ready"})
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"retry-after", b"5")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,24 @@
+"""Sweeps over sessions. They only tidy: nothing is allowed or refused by what they leave behind."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from . import services
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=55, expires=50)
+def end_idle_sessions() -> None:
+    """End sessions that nobody uses any more. Beat: every 60 s. Idempotent.
+
+    When it never runs, the list shows sessions as open that are not; calls are served and recorded all the same.
+    """
+    ended = services.sessions_end_idle(now=timezone.now(), idle_seconds=settings.WARDGATE_SESSION_IDLE_SECONDS)
+    if ended:
+        logger.info("idle sessions ended", extra={"count": ended})

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import UPSTREAM_SECRET
+from tests.support.upstream import ScriptedUpstream, scripted_upstream
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ScriptedUpstream]:
+    with scripted_upstream() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _clean_upstream(upstream: ScriptedUpstream) -> None:
+    upstream.clear()
+
+
+@pytest.fixture(scope="module")
+def gateway_seed(upstream: ScriptedUpstream) -> dict[str, list[dict[str, Any]]]:
+    return {
+        "connections": [
+            {
+                "slug": "orders",
+                "upstream_url": upstream.url,
+                "credential": {"kind": "bearer", "secret": UPSTREAM_SECRET},
+            }
+        ],
+        "grants": [
+            {"connection": "orders", "group": "sre", "tools": ["*"], "prompts": ["*"], "resources": ["*"]},
+            {"connection": "orders", "group": "readers", "tools": ["get_*"]},
+        ],
+        "guardrails": [
+            {"name": "no deletes", "effect": "deny", "methods": ["tools/call"], "names": ["delete_*"], "reason": "ask"},
+            {"name": "refunds wait", "effect": "hold", "methods": ["tools/call"], "names": ["refund_*"]},
+        ],
+        "masking_patterns": [{"name": "email", "pattern": r"[a-z]+@[a-z]+\.[a-z]{2,}"}],
+    }
