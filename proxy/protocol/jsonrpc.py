@@ -92,7 +92,8 @@ def read_answer(data: bytes) -> Answer:
 
     Raises:
         AnswerInvalid: not JSON, not exactly one of request, notification, result or error, or a member that two
-            parsers could read differently (twice, or in another spelling).
+            parsers could read differently (twice, or in another spelling). A lone surrogate anywhere is not JSON
+            either, as in a string that was cut in the middle of an emoji.
     """
     try:
         envelope = _read_envelope(data)
