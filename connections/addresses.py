@@ -66,7 +66,8 @@ _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)")
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?")
+_PORT = re.compile(r"[0-9]{1,5}")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _TARGET = re.compile(r"(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
@@ -193,18 +194,22 @@ def parse_upstream_url(url: str) -> Upstream:
 def _host_and_port(authority: str, default_port: int) -> tuple[str, int]:
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
-        code = "url_port" if re.fullmatch(r"(\[[^\]]*\]|[^:]+):.*", authority) else "url_host"
-        raise UrlRefused(code, "The URL has no valid host and port.")
-    port = default_port if parts[2] is None else int(parts[2])
-    if not 1 <= port <= 65535:
+        raise UrlRefused("url_host", "The host is not a valid name; an IPv6 address needs brackets.")
+    host = _host(parts[1].lower())
+    if parts[2] is None:
+        return host, default_port
+    if _PORT.fullmatch(parts[2]) is None or not 1 <= int(parts[2]) <= 65535:
         raise UrlRefused("url_port", "The port must be from 1 to 65535.")
-    return _host(parts[1].lower()), port
+    return host, int(parts[2])
 
 
 def _host(written: str) -> str:
     try:
         if written.startswith("["):
-            return str(IPv6Address(written[1:-1]))
+            address = IPv6Address(written[1:-1])
+            if address.scope_id is not None:
+                raise ValueError
+            return str(address)
         labels = written.split(".")
         if _NUMBER.fullmatch(labels[-1]):
             return str(IPv4Address(written))

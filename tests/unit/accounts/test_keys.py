@@ -46,7 +46,7 @@ def roca_modulus() -> int:
         *(101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167),
     ):
         modulo *= prime
-    factor = 2 ** (2048 - modulo.bit_length())
+    factor: int = 1 << (2048 - modulo.bit_length())
     return factor * modulo + pow(65537, 12345, modulo)
 
 

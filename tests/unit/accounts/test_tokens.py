@@ -507,7 +507,7 @@ class TestClaims:
             ({"iat": NOW + 31}, "token_not_yet_valid"),
         ],
     )
-    def test_the_leeway_is_exact_to_the_second(self, claims: dict[str, int], expected: str) -> None:
+    def test_the_leeway_is_exact_to_the_second(self, claims: dict[str, Any], expected: str) -> None:
         assert code(ISSUER.token(**claims)) == expected
 
     def test_the_leeway_is_exact_within_a_second(self) -> None:
@@ -558,12 +558,12 @@ class TestClaims:
     @pytest.mark.parametrize("claim", ["jti", "client_id", "azp", "appid", "cid"])
     @pytest.mark.parametrize("value", [None, 7, "", "a\nb", "x" * 256, ["x"]])
     def test_a_claim_that_revocation_or_binding_relies_on_is_never_guessed(self, claim: str, value: object) -> None:
-        only = {"client_id": ABSENT} if claim != "jti" else {}
+        only: dict[str, Any] = {"client_id": ABSENT} if claim != "jti" else {}
         assert code(ISSUER.token(**(only | {claim: value}))) == "token_claim_type"
 
     @pytest.mark.parametrize("claim", ["client_id", "azp", "appid", "cid"])
     def test_the_client_is_found_under_each_issuer_s_name_for_it(self, claim: str) -> None:
-        verdict = judged(ISSUER.token(**({"client_id": ABSENT} | {claim: "c-1"})))
+        verdict = judged(ISSUER.token(**(dict[str, Any](client_id=ABSENT) | {claim: "c-1"})))
         assert isinstance(verdict, Identity)
         assert verdict.client_id == "c-1"
 
@@ -665,14 +665,14 @@ class TestGroups:
         ],
     )
     def test_that_the_issuer_left_out_are_unknown_and_not_empty(self, claims: dict[str, Any]) -> None:
-        verdict = judged(ISSUER.token(**({"groups": ABSENT} | claims)))
+        verdict = judged(ISSUER.token(**(dict[str, Any](groups=ABSENT) | claims)))
         assert isinstance(verdict, Identity)
         assert verdict.groups is None
 
     def test_are_known_when_the_issuer_says_that_none_were_left_out(self) -> None:
         verdict = judged(ISSUER.token(hasgroups=False))
         assert isinstance(verdict, Identity)
-        assert verdict.groups == {"sre"}
+        assert verdict.groups == frozenset({"sre"})
 
 
 class TestDisclosure:
