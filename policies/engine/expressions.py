@@ -1,12 +1,17 @@
 """Masking patterns as administrators write them, checked and compiled with RE2.
 
-RE2 runs in time linear in the text, so no pattern can stop the gateway; the price is that look-around and
-back-references do not exist. `^` and `$` stand for the ends of a line: each text of a message begins and ends one.
+One RE2 search takes time linear in the text; the price is that look-around and back-references do not exist. `^` and
+`$` stand for the ends of a line: each text of a message begins and ends one.
+
+Finding every place can still be quadratic: after each hit an expression such as `a([^z]*z)?` reads on to the end of the
+text before it settles. So after the first places of a text the view of a search is limited (`places`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import re2
@@ -15,8 +20,16 @@ from .exceptions import PatternRefused
 
 MAX_PATTERN_CHARACTERS = 1024
 MAX_REPLACEMENT_CHARACTERS = 64
-MAX_PROGRAM_SIZE = 6_000
+MAX_PROGRAM_SIZE = 2_000
 """Instructions of the compiled program; bounded repetitions multiply them, and the time per byte grows with them."""
+
+WHOLE_SEARCHES = 32
+"""Places of a text that are found with all of it in view."""
+
+VIEW_BYTES = 16 * 1024
+SURE_BYTES = VIEW_BYTES // 2
+"""Afterwards each place is found with at least `SURE_BYTES` after its start in view. A longer match may go unnoticed
+there, and only there; credentials are shorter."""
 
 MEMORY_BYTES = 4 * 1024 * 1024
 
@@ -59,6 +72,37 @@ def compile_expression(pattern: str, *, place: str) -> Any:
     if any(found.start() == found.end() for probe in _PROBES for found in compiled.finditer(probe)):
         raise PatternRefused(place, "matches the empty text; make at least one character obligatory")
     return compiled
+
+
+def places(expression: Any, text: bytes) -> Iterator[tuple[int, int]]:
+    """Every place where `expression` matches in `text`, leftmost first, none overlapping; empty ones among them."""
+    position = count = 0
+    for found in islice(expression.finditer(text), WHOLE_SEARCHES):
+        yield found.span()
+        position = found.end()
+        count += 1
+    while count >= WHOLE_SEARCHES and (place := next_place(expression, text, position)) is not None:
+        yield place
+        position = max(place[1], position + 1)
+
+
+def next_place(expression: Any, text: bytes, position: int) -> tuple[int, int] | None:
+    """The first place at or after `position`, at a price that does not grow with what comes after it."""
+    size = len(text)
+    while position <= size:
+        stop = min(position + VIEW_BYTES, size)
+        # What stands outside still counts for \b, ^ and $.
+        found = expression.search(text, position, stop)
+        if stop < size and (found is None or found.start() >= stop - SURE_BYTES):
+            position = stop - SURE_BYTES
+            continue
+        if found is None:
+            return None
+        start, end = found.span()
+        if end == stop < size:
+            start, end = expression.search(text, start).span()
+        return start, end
+    return None
 
 
 def _check(pattern: str, place: str) -> None:

@@ -1,23 +1,29 @@
-"""The text leaves of one JSON message, found without building the tree, and put back without touching the rest.
+"""The text leaves of one JSON message, found in a few calls, and put back without touching the rest.
 
-In valid JSON a quotation mark begins or ends a string unless a backslash escapes it. So after escaped backslashes and
-escaped quotation marks have been set aside, splitting at quotation marks leaves the content of every string, keys
-included, at the odd positions; everything at the even positions goes back as it came. All of it is a handful of calls
-that run in C, whatever the number of leaves.
+In valid JSON a quotation mark begins or ends a string unless a backslash escapes it. So once escaped backslashes and
+escaped quotation marks are written in another way, splitting at quotation marks leaves the content of every string,
+names of members included, at the odd positions; everything at the even positions goes back as it came.
+
+Most messages have no backslash at all, or they are one long text with many. The first kind is split as it stands. For
+the second kind a parsed tree is quicker, with one care: a tree forgets the values of repeated names, which the client
+may well read. So it is only believed when its quotation marks add up to those of the message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 import orjson
 
 _VALIDATOR = msgspec.json.Decoder(msgspec.Raw)
 
-# NUL cannot stand in valid JSON, so nothing is mistaken for a mark; two bytes stand for two bytes.
-_BACKSLASH, _BACKSLASH_MARK = b"\\\\", b"\x00\x01"
-_QUOTE, _QUOTE_MARK = b'\\"', b"\x00\x02"
+_BACKSLASH, _QUOTE = b"\\\\", b'\\"'
+
+_SAMPLE_BYTES = 4096
+_BYTES_PER_LEAF = 64
+"""A message with fewer bytes for each leaf is quicker to split than to walk."""
 
 
 class JsonLeaves:
@@ -28,43 +34,93 @@ class JsonLeaves:
             in UTF-8, or has a string that no UTF-8 stands for (lone surrogates).
     """
 
-    __slots__ = ("_parts", "_with_escapes", "texts")
+    __slots__ = ("_message", "_parts", "texts")
 
     def __init__(self, message: bytes) -> None:
-        # The decoder checks the grammar, escapes included, but passes over the bytes of strings.
-        _VALIDATOR.decode(message)
-        if not message.isascii():
-            message.decode()
-        self._with_escapes = b"\\" in message
-        if self._with_escapes:
-            marked = message.replace(_BACKSLASH, _BACKSLASH_MARK).replace(_QUOTE, _QUOTE_MARK)
-            self._parts = marked.split(b'"')
-            self.texts = _decoded(self._parts[1::2])
-        else:
+        self._message = message
+        self._parts: list[bytes] | None = None
+        if b"\\" not in message:
+            _validate(message)
             self._parts = message.split(b'"')
             self.texts = self._parts[1::2]
+        else:
+            self.texts = _walked(message) or _split(message)
 
     def is_key(self, position: int) -> bool:
-        """Tell whether the leaf is a member's name."""
-        return self._parts[2 * position + 2].lstrip()[:1] == b":"
+        """Tell whether the leaf is the name of a member."""
+        return self._exact_parts()[2 * position + 2].lstrip()[:1] == b":"
 
     def replaced(self, changed: Mapping[int, str]) -> bytes:
         """The message with the leaves at the positions in `changed` replaced, every other byte as it was."""
-        parts = self._parts.copy()
+        parts = self._exact_parts().copy()
         for position, text in changed.items():
             parts[2 * position + 1] = orjson.dumps(text)[1:-1]
-        message = b'"'.join(parts)
-        return _unmarked(message) if self._with_escapes else message
+        return b'"'.join(parts)
+
+    def _exact_parts(self) -> list[bytes]:
+        """The message split at the borders of its strings, byte for byte."""
+        if self._parts is None:
+            # Marks as long as what they stand for: the borders in the marked message are those in the message. NUL
+            # cannot stand in valid JSON, so nothing is mistaken for a mark.
+            marked = self._message.replace(_BACKSLASH, b"\x00\x01").replace(_QUOTE, b"\x00\x02")
+            parts, start = [], 0
+            for part in marked.split(b'"'):
+                parts.append(self._message[start : start + len(part)])
+                start += len(part) + 1
+            if len(parts) != 2 * len(self.texts) + 1:
+                raise ValueError("the strings of the message cannot be told apart")
+            self._parts = parts
+        return self._parts
 
 
-def _unmarked(text: bytes) -> bytes:
-    return text.replace(_QUOTE_MARK, _QUOTE).replace(_BACKSLASH_MARK, _BACKSLASH)
+def _validate(message: bytes) -> None:
+    # The decoder checks the grammar, escapes included, but passes over the bytes of strings.
+    _VALIDATOR.decode(message)
+    if not message.isascii():
+        message.decode()
 
 
-def _decoded(contents: list[bytes]) -> list[bytes]:
-    if not contents:
-        return []
-    strings: list[str] = orjson.loads(b'["' + _unmarked(b'","'.join(contents)) + b'"]')
+def _split(message: bytes) -> list[bytes]:
+    """Every string of `message`, whatever it looks like."""
+    _validate(message)
+    # The same strings with other escapes: no quotation mark is left inside a string.
+    contents = message.replace(_BACKSLASH, b"\\u005c").replace(_QUOTE, b"\\u0022").split(b'"')[1::2]
+    strings: list[str] = orjson.loads(b'["' + b'","'.join(contents) + b'"]')
     if len(strings) != len(contents):
         raise ValueError("the strings of the message cannot be told apart")
     return [string.encode() for string in strings]
+
+
+def _walked(message: bytes) -> list[bytes] | None:
+    """Every string of `message` from its tree; None when the tree is large or may have forgotten some."""
+    if len(message) > _SAMPLE_BYTES:
+        start = message[:_SAMPLE_BYTES]
+        if start.count(b'"') - start.count(b"\\") > _SAMPLE_BYTES * 2 // _BYTES_PER_LEAF:
+            return None
+    strings: list[str] = []
+    if not _collect((orjson.loads(message),), strings, len(message) // _BYTES_PER_LEAF + 64):
+        return None
+    texts = [string.encode() for string in strings]
+    # With no quotation mark written as \u0022 each one inside a string is a byte of the message, and every string has
+    # two more around it. A repeated name would take at least two away.
+    if b"u0022" in message or message.count(b'"') != 2 * len(texts) + b"".join(texts).count(b'"'):
+        return None
+    return texts
+
+
+def _collect(nodes: Iterable[Any], strings: list[str], room: int) -> bool:
+    """Append every string in `nodes`, in the order of the message; False when they are more than about `room`."""
+    for node in nodes:
+        kind = type(node)
+        if kind is str:
+            strings.append(node)
+        elif kind is dict:
+            for name, value in node.items():
+                strings.append(name)
+                if type(value) is str:
+                    strings.append(value)
+                elif not _collect((value,), strings, room):
+                    return False
+        elif kind is list and not _collect(node, strings, room):
+            return False
+    return len(strings) <= room

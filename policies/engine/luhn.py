@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from .expressions import next_place
+
 SHORTEST, LONGEST = 13, 19
 MAX_RETRIES = 2_000
 """Digit groups tried in one text before a match counts as a card without the checksum: hostile text cannot make the
@@ -31,8 +33,8 @@ def card_spans(expression: Any, text: bytes) -> Iterator[tuple[int, int]]:
     ones are tried that drop whole groups of digits: first at its end, then by searching again after its first group.
     """
     position, retries = 0, 0
-    while (found := expression.search(text, position)) is not None:
-        start, end = found.span()
+    while (place := next_place(expression, text, position)) is not None:
+        start, end = place
         groups = [group.span() for group in _GROUP.finditer(text, start, end)]
         ends = [end] if len(groups) < 2 else [end, *(last for _, last in reversed(groups[:-1]))]
         retries += len(ends) - 1

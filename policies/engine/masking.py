@@ -20,14 +20,14 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from types import MappingProxyType
 from typing import Any, Literal
 
 import re2
 
 from .exceptions import PatternRefused
-from .expressions import MAX_REPLACEMENT_CHARACTERS, compile_expression, options, source
+from .expressions import MAX_REPLACEMENT_CHARACTERS, compile_expression, options, places, source
 from .leaves import JsonLeaves
 from .literals import forms
 from .luhn import card_spans
@@ -90,7 +90,7 @@ class _Search:
             return _form_spans(self.forms, text)
         if self.check == "luhn":
             return card_spans(self.expression, text)
-        return (found.span() for found in self.expression.finditer(text))
+        return places(self.expression, text)
 
     def is_in(self, text: bytes) -> bool:
         if self.expression is None:
@@ -256,7 +256,7 @@ def _spans_by_leaf(matched: list[_Search], joined: bytes, texts: list[bytes]) ->
     for search in matched:
         found = _within_leaves(search, joined, starts)
         if found is None:
-            found = [(i, a, b) for i, text in enumerate(texts) for a, b in search.spans(text) if a < b]
+            found = _leaf_by_leaf(search, texts)
         count += len(found)
         if count > MAX_SPANS:
             raise MaskFailed("too_many_hits")
@@ -285,10 +285,16 @@ def _within_leaves(search: _Search, joined: bytes, starts: list[int]) -> list[tu
     return found
 
 
+def _leaf_by_leaf(search: _Search, texts: list[bytes]) -> list[tuple[int, int, int]]:
+    """The spans of `search` as (leaf, start, end) when each leaf is looked at alone."""
+    every = ((i, start, end) for i, text in enumerate(texts) for start, end in search.spans(text) if start < end)
+    return list(islice(every, MAX_SPANS + 1))
+
+
 def _written_anew(text: bytes, found: _Found) -> str:
     """`text` with every span replaced; overlapping ones become one, with the replacement of the first and longest."""
     found.sort(key=lambda span: (span[0], -span[1]))
-    pieces = []
+    pieces: list[bytes] = []
     written = 0
     for start, end, search in found:
         if start >= written:

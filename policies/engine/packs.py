@@ -9,7 +9,10 @@ from __future__ import annotations
 from .masking import Pattern
 
 DEFAULT_PATTERNS: tuple[Pattern, ...] = (
-    Pattern("email", r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,4}\b"),
+    Pattern(
+        "email",
+        r"[\w.%+\x{C0}-\x{24F}-]+@[\w\x{C0}-\x{24F}-]+(?:\.[\w\x{C0}-\x{24F}-]+)+",
+    ),
     Pattern("payment-card", r"\b[0-9](?:[ -]?[0-9]){12,18}\b", check="luhn"),
     Pattern("us-ssn", r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"),
     Pattern("iban", r"\b[A-Z]{2}[0-9]{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)\b"),
@@ -43,7 +46,7 @@ DEFAULT_PATTERNS: tuple[Pattern, ...] = (
     Pattern("ai-api-key", r"\bsk-[A-Za-z0-9_-]{20,}"),
     Pattern("bearer-token", r"(?i)\bbearer\s{1,4}[a-z0-9._~+/-]{16,}={0,2}"),
     Pattern("basic-credentials", r"(?i)\bbasic\s{1,4}[a-z0-9+/]{16,}={0,2}"),
-    Pattern("url-password", r"\b[A-Za-z][A-Za-z0-9+.-]{1,15}://[^\s/:@]{0,64}:[^\s/@]{1,128}@"),
+    Pattern("url-password", r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:[^\s/@]+@"),
     Pattern(
         "password",
         r"(?i)\b(?:\w*[_-])?(?:password|passwd|passphrase|pwd|secret|api[_-]?key|access[_-]?key|private[_-]?key"

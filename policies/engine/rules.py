@@ -73,7 +73,7 @@ _CALL_METHOD: Mapping[Kind, str] = MappingProxyType(
     {"tool": "tools/call", "prompt": "prompts/get", "resource": "resources/read"}
 )
 _PRECEDENCE = {effect: position for position, effect in enumerate(Effect)}
-_SPOKEN = {Effect.DENY: Deny, Effect.HOLD: Hold, Effect.ALLOW: Allow}
+_SPOKEN: Mapping[Effect, type[Deny | Hold | Allow]] = {Effect.DENY: Deny, Effect.HOLD: Hold, Effect.ALLOW: Allow}
 
 
 class Subject(Protocol):
