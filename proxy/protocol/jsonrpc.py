@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from .json_strict import JsonRefused, Limits, Reserved, encode, loads
 
@@ -59,8 +58,7 @@ class AnswerInvalid(ValueError):
 Kind: TypeAlias = Literal["result", "error", "request", "notification"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The envelope of one message from an upstream.
 
     `id` is None for notifications, and for errors whose request could not be read. `body` is the untouched JSON of
@@ -75,15 +73,14 @@ class Answer:
 
 class _Envelope(msgspec.Struct):
     jsonrpc: str
-    id: msgspec.Raw | msgspec.UnsetType = UNSET
-    method: str | msgspec.UnsetType = UNSET
-    params: msgspec.Raw | msgspec.UnsetType = UNSET
-    result: msgspec.Raw | msgspec.UnsetType = UNSET
-    error: msgspec.Raw | msgspec.UnsetType = UNSET
+    id: int | str | UnsetType | None = UNSET
+    method: str | UnsetType = UNSET
+    params: msgspec.Raw | UnsetType = UNSET
+    result: msgspec.Raw | UnsetType = UNSET
+    error: msgspec.Raw | UnsetType = UNSET
 
 
 _read_envelope = msgspec.json.Decoder(_Envelope).decode
-_read_id = msgspec.json.Decoder(str | int | None).decode
 _RESERVED: Final = Reserved(frozenset({"jsonrpc", "id", "method", "params", "result", "error"}))
 
 
@@ -97,46 +94,46 @@ def read_answer(data: bytes) -> Answer:
     """
     try:
         envelope = _read_envelope(data)
-        id = _read_id(envelope.id) if isinstance(envelope.id, msgspec.Raw) else None
     except (msgspec.MsgspecError, RecursionError, ValueError):
         raise AnswerInvalid("not a JSON-RPC message") from None
     if envelope.jsonrpc != "2.0":
         raise AnswerInvalid("not JSON-RPC 2.0")
-    answer, compact = _classify(envelope, id)
+    answer, compact = _classify(envelope)
     # No spelling of the message is shorter than the compact one, so at that length nothing can be hidden behind it.
     if compact != len(data):
         _refuse_hidden_members(data, answer)
     return answer
 
 
-def _classify(envelope: _Envelope, id: RequestId | None) -> tuple[Answer, int]:
+def _classify(envelope: _Envelope) -> tuple[Answer, int]:
     """Return the answer and the length of its compact spelling; anything that is two kinds, or none, is invalid."""
-    raw_id, result, error, params = envelope.id, envelope.result, envelope.error, envelope.params
+    result, error, params, method = envelope.result, envelope.error, envelope.params, envelope.method
+    id = None if isinstance(envelope.id, UnsetType) else envelope.id
+    # A text that needs escapes is longer than this, which only means a second look.
+    size = len(id) + 2 if isinstance(id, str) else len(str(id))
     if isinstance(result, msgspec.Raw):
-        if error is not UNSET or params is not UNSET or envelope.method is not UNSET:
+        if error is not UNSET or params is not UNSET or method is not UNSET or id is None:
             raise AnswerInvalid("neither request nor answer")
-        if id is None or not isinstance(raw_id, msgspec.Raw):
-            raise AnswerInvalid("a result without id")
         _require_object(result)
-        return Answer("result", id, None, result), _RESULT_FRAME + len(raw_id) + len(result)
-    size = len(raw_id) + _ID_FRAME if isinstance(raw_id, msgspec.Raw) else 0
+        return Answer("result", id, None, result), size + _RESULT_FRAME + len(result)
+    size = 0 if envelope.id is UNSET else size + _ID_FRAME
     if isinstance(error, msgspec.Raw):
-        if params is not UNSET or envelope.method is not UNSET:
+        if params is not UNSET or method is not UNSET:
             raise AnswerInvalid("neither request nor answer")
         _require_object(error)
         return Answer("error", id, None, error), size + _ERROR_FRAME + len(error)
-    if not isinstance(envelope.method, str) or (raw_id is not UNSET and id is None):
+    if not isinstance(method, str) or (id is None and envelope.id is not UNSET):
         raise AnswerInvalid("neither request nor answer")
     kind: Kind = "notification" if id is None else "request"
-    size += _METHOD_FRAME + len(envelope.method.encode())
+    size += _METHOD_FRAME + len(method)
     if not isinstance(params, msgspec.Raw):
-        return Answer(kind, id, envelope.method, None), size
+        return Answer(kind, id, method, None), size
     _require_object(params)
-    return Answer(kind, id, envelope.method, params), size + _PARAMS_FRAME + len(params)
+    return Answer(kind, id, method, params), size + _PARAMS_FRAME + len(params)
 
 
 def _require_object(body: msgspec.Raw) -> None:
-    if bytes(memoryview(body)[:1]) != b"{":
+    if memoryview(body)[0] != 0x7B:
         raise AnswerInvalid("a body that is not an object")
 
 
