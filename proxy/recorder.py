@@ -95,7 +95,7 @@ class Recorder:
     def frame(self, call: Call, masked: Masked, *, kind: str, dropped: int = 0) -> Awaitable[None]:
         """Record a message that is about to go to the client, before it does."""
         call.count(masked)
-        body = {"kind": kind, "hits": masked.hits, "n": call.messages}
+        body = {"kind": kind, "hits": dict(masked.hits), "n": call.messages}
         if dropped:
             body["dropped"] = dropped
         return self._append(call, "upstream:message:relayed", body, packed(masked.value), self._withhold_seconds)
@@ -120,7 +120,7 @@ class Recorder:
             call.count(masked)
         body = self._outcome_body(call, kind=kind, status=status, reason=reason)
         if masked is not None and masked.hits:
-            body["last_hits"] = masked.hits
+            body["last_hits"] = dict(masked.hits)
         if dropped:
             body["dropped"] = dropped
         call.is_concluded = True
@@ -129,6 +129,7 @@ class Recorder:
 
     def settle(self, call: Call, state: State, reason: str) -> None:
         """Record how the call ended whenever the record can be written again; nobody waits."""
+        call.is_concluded = True
         body = self._outcome_body(call, kind="", status=0, reason=reason)
         self._append(call, f"gateway:call:{state}", body, None, None, closes=True)
 
