@@ -6,6 +6,7 @@ check by check, so that two runs against the same server, directly and through t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -18,7 +19,7 @@ from tests.support.tools import find_node
 
 HERE = Path(__file__).parent
 WORK = HERE / ".work"
-RUN_SECONDS = 100
+RUN_SECONDS = 60
 """0.1.16 has no time limit of its own: a proxy that holds a stream back would hang it for ever."""
 TRAFFIC = "INFO"
 """The status of entries that only log traffic; they carry no verdict and their number varies."""
@@ -71,9 +72,10 @@ class Report:
 def run_suite(leg: Leg, url: str, *, output: Path) -> Report:
     """Run every scenario of `leg` against the MCP server at `url`; `output` keeps what the suite writes.
 
+    A run that does not end within `RUN_SECONDS` is stopped; the checks that it did not reach are then missing.
+
     Raises:
         ToolMissing: there is no Node.js, or the suite could not be installed.
-        subprocess.TimeoutExpired: it did not end within `RUN_SECONDS`.
     """
     modules = npm_install(HERE, into=WORK)
     command = [str(find_node()), str(modules / leg.package / "dist" / "index.js"), "server"]
@@ -81,7 +83,7 @@ def run_suite(leg: Leg, url: str, *, output: Path) -> Report:
     if leg.revision:
         command += ["--spec-version", leg.revision]
     output.mkdir(parents=True)
-    with (output / "output.txt").open("wb") as log:
+    with (output / "output.txt").open("wb") as log, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=RUN_SECONDS, check=False)
     return read_report(output)
 

@@ -61,5 +61,6 @@ def test_every_check_ends_through_the_gateway_as_it_does_directly(
 
     through = run_suite(leg, gateway_url, output=tmp_path / "gateway")
 
-    assert differences(direct, through) == []
+    found = differences(direct, through)
+    assert not found, "\n".join(found)
     assert (through.counts()["SUCCESS"], through.counts()["FAILURE"]) == (leg.checks, 0), through.complaints()
