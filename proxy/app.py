@@ -20,10 +20,10 @@ from accounts.tokens import Identity
 from policies.engine import rules
 from proxy import errors, exchange, gate
 from proxy.identity import Authenticator, Unauthenticated
-from proxy.ports import Call, Ports, RecordUnavailable, Route, SessionRef
+from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, Route, SessionRef
 from proxy.protocol import headers as header_rules
 from proxy.protocol import json_strict, jsonrpc, mcp
-from proxy.reply import ClientStalled, Receive, Reply, Send
+from proxy.reply import Receive, Reply, Send
 from proxy.session_refs import GroupKey, SessionGroups, SessionSeal, SessionUnknown
 from proxy.store import PolicySource, Snapshot, Store
 from sessions.services import Opening
@@ -110,8 +110,8 @@ class GatewayApp:
             await self._refuse(scope, slug, reply, _protocol_refusal(mcp.refusal(error)))
         except Refused as error:
             await self._refuse(scope, slug, reply, error)
-        except ClientStalled:
-            logger.info("a client did not read its answer and was given up", extra={"connection": slug})
+        except ClientGone:
+            logger.info("a client left before its answer was complete", extra={"connection": slug})
         except Exception:
             logger.exception("a request failed in a way that is not foreseen", extra={"connection": slug})
             if not (reply.is_streaming or reply.is_done):

@@ -20,6 +20,7 @@ from proxy.ports import (
     Answer,
     Call,
     ClientGone,
+    ClientStalled,
     Ports,
     RecordUnavailable,
     ReplyPort,
@@ -64,6 +65,11 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
             answer.close()
     except (UpstreamFailed, RecordUnavailable, ClientGone, MaskFailed, AnswerInvalid, InputRefused) as problem:
         await _end_badly(call, problem, ports, reply)
+    except BaseException:
+        # Nothing that is not foreseen, not even the end of the process, may leave an intent without an outcome.
+        if not call.is_concluded:
+            ports.recorder.settle(call, State.OUTCOME_UNKNOWN, "gateway_error")
+        raise
 
 
 def _asked(call: Call) -> rules.Call:
@@ -273,11 +279,13 @@ async def _end_badly(call: Call, problem: Exception, ports: Ports, reply: ReplyP
     """Settle a call that was intended and did not end well, and tell the client once."""
     state, reason, kind = _judgement(call, problem)
     if isinstance(problem, ClientGone):
+        if call.is_concluded:
+            raise problem
         if not call.has_era_modern and call.has_resumable_stream:
             ports.resumes.wait(call)
         else:
             ports.recorder.settle(call, state, reason)
-        return
+        raise problem
     if isinstance(problem, RecordUnavailable):
         # An outcome that was taken into a batch will be written; a second one must not follow it.
         if not (problem.maybe_recorded and call.is_concluded):
@@ -311,6 +319,8 @@ def _judgement(call: Call, problem: Exception) -> tuple[State, str, str]:
             return State.OUTCOME_UNKNOWN, "token_expired", "token_expired"
         case UpstreamFailed(reason=reason):
             return State.OUTCOME_UNKNOWN, reason, "outcome_unknown"
+        case ClientStalled():
+            return State.ABORTED_BY_CLIENT, "client_stalled", "outcome_unknown"
         case ClientGone():
             return State.ABORTED_BY_CLIENT, "client_gone", "outcome_unknown"
         case MaskFailed():

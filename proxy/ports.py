@@ -146,6 +146,10 @@ class Answer(Protocol):
         """Wake whoever waits with `reason` and close the connection."""
 
 
+class ClientStalled(ClientGone):
+    """The client does not read what it asked for; its connection is given up."""
+
+
 Abort = Callable[[Exception], None]
 
 

@@ -29,6 +29,7 @@ class Resumes:
 
     def wait(self, call: Call) -> None:
         """Keep `call` open."""
+        call.is_concluded = True
         if call.request_id is None or len(self._waiting) >= _CALLS:
             self._recorder.settle(call, State.OUTCOME_UNKNOWN, "stream_closed")
             return

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from .exceptions import PatternRefused
 from .globs import Globs
@@ -155,6 +155,13 @@ class Rule:
         return _SPOKEN[self.effect](self.name, self.reason)
 
 
+class Spoken(NamedTuple):
+    """What the guardrails say: the strictest matching verdict, and whether one of them allows the call."""
+
+    verdict: Verdict | None
+    allows: bool
+
+
 @dataclass(frozen=True)
 class ConnectionPolicy:
     """Everything that is decided about one connection; immutable, shared by all its calls."""
@@ -164,7 +171,7 @@ class ConnectionPolicy:
     masker: Masker
     _by_principal: dict[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
     _by_group: dict[str, dict[str, tuple[Grant, ...]]] = field(init=False, repr=False, compare=False)
-    _memo: dict[tuple[str, str | None], Verdict | None] = field(init=False, repr=False, compare=False)
+    _memo: dict[tuple[str, str | None], Spoken] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Sort the rules by precedence, so that the first match decides, and index the grants by their holder."""
@@ -195,8 +202,8 @@ class ConnectionPolicy:
             found += of_issuer[group]
         return found
 
-    def guardrail(self, call: Call) -> Verdict | None:
-        """What the guardrails say about `call`, whoever calls; None when no rule matches.
+    def guardrail(self, call: Call) -> Spoken:
+        """What the guardrails say about `call`, whoever calls.
 
         Which rules match depends on the method and the name alone, so the answer is remembered: at most 10,000
         entries, long names (resource URIs can be megabytes) never.
@@ -207,16 +214,22 @@ class ConnectionPolicy:
             return memo[key]
         except KeyError:
             pass
-        verdict = next((rule.verdict() for rule in self.rules if rule.matches(call)), None)
+        matching = [rule for rule in self.rules if rule.matches(call)]
+        verdict = matching[0].verdict() if matching else None
+        spoken = Spoken(verdict, any(rule.effect is Effect.ALLOW for rule in matching))
         if len(call.method) + len(call.name or "") <= MEMO_NAME_CHARACTERS:
             if len(memo) >= MEMO_ENTRIES:
                 memo.clear()
-            memo[key] = verdict
-        return verdict
+            memo[key] = spoken
+        return spoken
 
 
 def decide(policy: ConnectionPolicy, identity: Subject, call: Call, *, now: float) -> Verdict:
-    """Return the verdict on `call` by `identity` at `now` (epoch seconds); with nothing that allows it, deny."""
+    """Return the verdict on `call` by `identity` at `now` (epoch seconds); with nothing that allows it, deny.
+
+    A hold narrows what a grant or an allowing guardrail allows. It never widens it: a call that nothing allows is
+    denied and not put before an approver.
+    """
     has_grant = granted = False
     for grant in policy.grants_of(identity):
         if grant.is_live(now):
@@ -227,9 +240,14 @@ def decide(policy: ConnectionPolicy, identity: Subject, call: Call, *, now: floa
     if not has_grant:
         return NO_GRANT
     spoken = policy.guardrail(call)
-    if granted and (spoken is None or spoken.effect is Effect.ALLOW):
+    verdict = spoken.verdict
+    if verdict is not None and verdict.effect is Effect.DENY:
+        return verdict
+    if not (granted or spoken.allows):
+        return NO_RULE
+    if verdict is None or (granted and verdict.effect is Effect.ALLOW):
         return GRANTED
-    return NO_RULE if spoken is None else spoken
+    return verdict
 
 
 def has_access(policy: ConnectionPolicy, identity: Subject, *, now: float) -> bool:

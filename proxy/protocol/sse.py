@@ -127,16 +127,14 @@ class EventStreamDecoder:
         """Read the lines of one event; None if nothing of it has to be passed on."""
         if len(block) > self._limit:
             raise StreamTooLarge("one event is too large")
+        lines = block.split(b"\n")
         if not block.isascii():
-            try:
-                block.decode("utf-8")
-            except UnicodeDecodeError:
-                raise StreamInvalid("the stream is not UTF-8") from None
+            _require_utf8(lines)
         data: list[bytes] = []
         event = b""
         id: bytes | None = None
         retry: int | None = None
-        for line in block.split(b"\n"):
+        for line in lines:
             name, _, value = line.partition(b":")
             if value.startswith(b" "):
                 value = value[1:]
@@ -154,6 +152,16 @@ class EventStreamDecoder:
         if id is None and retry is None:
             return None
         return ServerEvent(None, event, id, retry)
+
+
+def _require_utf8(lines: list[bytes]) -> None:
+    """Refuse lines that are not UTF-8; comments do not count, because only some of them are kept whole."""
+    try:
+        for line in lines:
+            if not line.startswith(b":"):
+                line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise StreamInvalid("the stream is not UTF-8") from None
 
 
 def encode(event: ServerEvent) -> bytes:

@@ -48,12 +48,13 @@ def _template() -> str:
             # Renamed when it is complete, so that an interrupted migration leaves no template behind.
             draft = f"wg_draft_{secrets.token_hex(6)}"
             connection.execute(f'CREATE DATABASE "{draft}"'.encode())
-            _migrate(_url_of(draft))
+            migrate(_url_of(draft))
             connection.execute(f'ALTER DATABASE "{draft}" RENAME TO "{name}"'.encode())
     return name
 
 
-def _migrate(url: str) -> None:
+def migrate(url: str) -> None:
+    """Bring the database to the current migrations."""
     environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "gateway_project.settings.test"}
     command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     done = subprocess.run(

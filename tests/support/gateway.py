@@ -62,17 +62,24 @@ class LiveGateway:
         folder: for the log.
         environment: settings that differ from the defaults, such as WARDGATE_POLICY_POLL_MILLISECONDS.
         port: where it listens; a free one when None.
+        application: what uvicorn serves.
     """
 
     def __init__(
-        self, *, dsn: str, folder: Path, environment: Mapping[str, str] | None = None, port: int | None = None
+        self,
+        *,
+        dsn: str,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        port: int | None = None,
+        application: str = "gateway_project.asgi:application",
     ) -> None:
         self.dsn = dsn
         self.port = port or free_port()
         self.origin = f"http://127.0.0.1:{self.port}"
         self.issuer = Issuer(ISSUER, audience=AUDIENCE)
         self.environment = self._environment(environment or {})
-        command = [sys.executable, "-m", "uvicorn", "gateway_project.asgi:application", "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1"]
         command += ["--port", str(self.port), *UVICORN_OPTIONS]
         self.server = Server(
             command,
@@ -181,7 +188,7 @@ class LiveGateway:
     def _environment(self, changes: Mapping[str, str]) -> dict[str, str]:
         return {
             **os.environ,
-            "DJANGO_SETTINGS_MODULE": "gateway_project.settings.base",
+            "DJANGO_SETTINGS_MODULE": "gateway_project.settings.test",
             "PYTHONPATH": str(ROOT),
             "DATABASE_URL": self.dsn,
             "SECRET_KEY": secrets.token_urlsafe(48),
@@ -189,6 +196,8 @@ class LiveGateway:
             "WARDGATE_CHANNEL_PREFIX": f"wardgate-test-{secrets.token_hex(6)}",
             "WARDGATE_PUBLIC_URL": self.origin,
             "WARDGATE_POLICY_POLL_MILLISECONDS": "100",
+            # The test database runs without fsync: it survives no power cut, and no test needs it to.
+            "WARDGATE_REQUIRE_DURABLE_DATABASE": "false",
             "LOG_LEVEL": "WARNING",
             **changes,
         }
@@ -202,12 +211,14 @@ StartGateway = Callable[..., LiveGateway]
 
 
 @contextmanager
-def gateway_running(
-    seed: Seed, folder: Path, *, environment: Mapping[str, str] | None = None, port: int | None = None
-) -> Iterator[LiveGateway]:
-    """Run a gateway with a database of its own until the block ends; its issuer is added to the seed's providers."""
-    with fresh_database() as dsn:
-        gateway = LiveGateway(dsn=dsn, folder=folder, environment=environment, port=port)
+def gateway_running(seed: Seed, folder: Path, **options: Any) -> Iterator[LiveGateway]:
+    """Run a gateway until the block ends; its issuer is added to the seed's providers.
+
+    `options` are LiveGateway's; without a `dsn` it gets a database of its own.
+    """
+    with ExitStack() as stack:
+        dsn = options.pop("dsn", None) or stack.enter_context(fresh_database())
+        gateway = LiveGateway(dsn=dsn, folder=folder, **options)
         document = copy.deepcopy(dict(seed))
         document["providers"] = [gateway.provider_seed(), *document.get("providers", [])]
         gateway.seed(document)
@@ -245,9 +256,8 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGat
     """Return a function that starts a gateway for this test alone: `start_gateway(seed, environment=..., port=...)`."""
     with ExitStack() as stack:
 
-        def start(seed: Seed, *, environment: Mapping[str, str] | None = None, port: int | None = None) -> LiveGateway:
-            folder = tmp_path_factory.mktemp("gateway")
-            return stack.enter_context(gateway_running(seed, folder, environment=environment, port=port))
+        def start(seed: Seed, **options: Any) -> LiveGateway:
+            return stack.enter_context(gateway_running(seed, tmp_path_factory.mktemp("gateway"), **options))
 
         yield start
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -12,21 +11,7 @@ import pytest
 from tests.support.gateway import UPSTREAM_SECRET, LiveGateway
 from tests.support.upstream import ScriptedUpstream, Seen, json_answer, result
 
-ACCEPT = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
-
-
-def rpc(method: str, params: dict[str, Any] | None = None, id: Any = 1) -> dict[str, Any]:
-    message: dict[str, Any] = {"jsonrpc": "2.0", "id": id, "method": method}
-    return message if params is None else {**message, "params": params}
-
-
-def tool(name: str, **arguments: Any) -> dict[str, Any]:
-    return rpc("tools/call", {"name": name, "arguments": arguments})
-
-
-def post(gateway: LiveGateway, message: Any, groups: list[str] | None = None, **headers: str) -> httpx.Response:
-    sent = {**gateway.headers(groups=groups or ["sre"]), **ACCEPT, **{k.replace("_", "-"): v for k, v in headers.items()}}
-    return httpx.post(gateway.url("orders"), json=message, headers=sent, timeout=10)
+from .calls import ACCEPT, post, rpc, tool
 
 
 def test_an_allowed_call_reaches_the_upstream_with_the_connections_credential_only(

@@ -65,7 +65,7 @@ DENY = rule("deny-drop", Effect.DENY, names=["drop_*", "get_secret"])
         ("list_users", Allow("allow-list", "because")),
         ("get_order", Hold("hold-delete", "because")),
         ("list_order", Hold("hold-delete", "because")),
-        ("delete_order", Hold("hold-delete", "because")),
+        ("delete_order", NO_RULE),
         ("drop_order", Deny("deny-drop", "because")),
         ("get_secret", Deny("deny-drop", "because")),
         ("unknown", NO_RULE),
