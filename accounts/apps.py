@@ -10,3 +10,4 @@ class AccountsConfig(AppConfig):
 
     name = "accounts"
     label = "accounts"
+    verbose_name = "Who"

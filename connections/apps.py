@@ -10,3 +10,4 @@ class ConnectionsConfig(AppConfig):
 
     name = "connections"
     label = "connections"
+    verbose_name = "Where to"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from accounts.exceptions import DomainError
 
-class ConnectionsError(Exception):
-    """Base of the errors of this app; `code` is stable and for programs."""
+
+class ConnectionsError(DomainError):
+    """Base of the errors of this app."""
 
     code = "connections_error"
 

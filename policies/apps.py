@@ -10,3 +10,4 @@ class PoliciesConfig(AppConfig):
 
     name = "policies"
     label = "policies"
+    verbose_name = "What is allowed"

@@ -11,3 +11,4 @@ class SessionsConfig(AppConfig):
     # "sessions" is the label of Django's own session app, so ours has to differ from the first migration on.
     name = "sessions"
     label = "gateway_sessions"
+    verbose_name = "What happened"

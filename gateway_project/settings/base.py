@@ -181,6 +181,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
+DATE_FORMAT = "Y-m-d"
+DATETIME_FORMAT = "Y-m-d H:i:s"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -195,11 +197,13 @@ UNFOLD = {
     "SITE_TITLE": "Wardgate",
     "SITE_HEADER": "Wardgate",
     "SITE_SUBHEADER": "MCP gateway",
+    "SITE_URL": None,
     "SITE_ICON": lambda request: static("console/wardgate.svg"),
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/wardgate.svg")},
     ],
     "STYLES": [lambda request: static("console/console.css")],
+    "SCRIPTS": [lambda request: static("console/console.js")],
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
     "COLORS": {

@@ -1,0 +1,28 @@
+"""Reads of identity: who may see which providers, groups and principals."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from .models import Group, IdentityProvider, Principal, User
+
+
+def providers_visible_to(*, user: User) -> QuerySet[IdentityProvider]:
+    """Return the providers that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_identityprovider"):
+        return IdentityProvider.objects.none()
+    return IdentityProvider.objects.all()
+
+
+def groups_visible_to(*, user: User) -> QuerySet[Group]:
+    """Return the groups that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_group"):
+        return Group.objects.none()
+    return Group.objects.select_related("provider")
+
+
+def principals_visible_to(*, user: User) -> QuerySet[Principal]:
+    """Return the principals that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_principal"):
+        return Principal.objects.none()
+    return Principal.objects.all()

@@ -1,0 +1,79 @@
+"""The sidebar of the console: the words of the product, in the order of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+_GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
+    (
+        "What happened",
+        (
+            ("Sessions", "play_circle", "gateway_sessions", "session"),
+            ("Events", "receipt_long", "gateway_sessions", "event"),
+            ("Gateway processes", "memory", "gateway_sessions", "gatewayinstance"),
+        ),
+    ),
+    (
+        "Where to",
+        (
+            ("Connections", "lan", "connections", "connection"),
+            ("Credentials", "key", "connections", "credential"),
+        ),
+    ),
+    (
+        "What is allowed",
+        (
+            ("Access grants", "how_to_reg", "policies", "accessgrant"),
+            ("Guardrails", "shield", "policies", "guardrail"),
+            ("Masking patterns", "visibility_off", "policies", "maskingpattern"),
+            ("Policy version", "history", "policies", "policystate"),
+        ),
+    ),
+    (
+        "Who",
+        (
+            ("Principals", "fingerprint", "accounts", "principal"),
+            ("Groups", "groups", "accounts", "group"),
+            ("Identity providers", "badge", "accounts", "identityprovider"),
+        ),
+    ),
+    (
+        "Console",
+        (
+            ("People", "person", "accounts", "user"),
+            ("Roles", "admin_panel_settings", "auth", "group"),
+            ("Failed logins", "lock", "axes", "accessattempt"),
+        ),
+    ),
+)
+
+
+def groups(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the groups and their items; an item is shown to those who may view its model."""
+    overview = {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")}
+    items = [
+        {
+            "title": title,
+            "separator": True,
+            "items": [_item(*item) for item in items],
+        }
+        for title, items in _GROUPS
+    ]
+    return [{"items": [overview]}, *items]
+
+
+def _item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse(f"admin:{app}_{model}_changelist"),
+        "permission": _may_view(f"{app}.view_{model}"),
+    }
+
+
+def _may_view(permission: str) -> Callable[[HttpRequest], bool]:
+    return lambda request: request.user.has_perm(permission)  # type: ignore[union-attr]

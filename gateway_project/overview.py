@@ -1,0 +1,35 @@
+"""The first page of the console: what the gateway did in the last hour, and what wants attention."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils import timezone
+
+from connections import selectors as connection_selectors
+from policies.models import PolicyState
+from sessions import selectors as session_selectors
+
+RECENT_SESSIONS = 8
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add the overview to the context of the index; each part only for those who may see what it counts."""
+    now = timezone.now()
+    user: Any = request.user
+    if user.has_perm("gateway_sessions.view_session"):
+        sessions = session_selectors.sessions_visible_to(user=user)
+        context["verdicts"] = session_selectors.verdicts_since(since=now - timedelta(hours=1))
+        context["open_sessions"] = sessions.filter(ended_at=None).count()
+        context["recent_sessions"] = list(sessions[:RECENT_SESSIONS])
+    if user.has_perm("gateway_sessions.view_gatewayinstance"):
+        alive = session_selectors.instances_alive(now=now, dead_seconds=settings.WARDGATE_INSTANCE_DEAD_SECONDS)
+        context["instances_alive"] = alive.count()
+    if user.has_perm("connections.view_connection"):
+        context["without_credential"] = list(connection_selectors.connections_without_credential()[:20])
+    if user.has_perm("policies.view_policystate"):
+        context["policy"] = PolicyState.objects.first()
+    return context

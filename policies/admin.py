@@ -1,0 +1,140 @@
+"""WHAT IS ALLOWED, in the console: grants, guardrails, masking patterns, and the version in force."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from unfold.decorators import display
+
+from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
+
+from . import services
+from .models import AccessGrant, Guardrail, MaskingPattern, PolicyState
+
+
+def _joined(entries: list[str]) -> str:
+    return ", ".join(entries) or "none"
+
+
+class GrantForm(ServiceForm):
+    """Values of a grant."""
+
+    def save_by_service(self, values: dict[str, Any], now: datetime) -> AccessGrant:
+        """Save the grant."""
+        return services.grant_save(grant_id=self.row_id, **values, created_by=self.actor, now=now)
+
+
+@admin.register(AccessGrant)
+class AccessGrantAdmin(ServiceAdmin):
+    """Who may use which connection, with which tools, until when."""
+
+    form = GrantForm
+    entries = ["tools", "prompts", "resources"]
+    list_display = ["shown_holder", "connection", "shown_tools", "valid_until", "is_active"]
+    list_filter = ["is_active", "connection"]
+    list_select_related = ["principal", "group__provider", "connection"]
+    search_fields = ["principal__subject", "principal__display_name", "group__name", "connection__name", "note"]
+    autocomplete_fields = ["principal", "group"]
+    readonly_fields = ["created_by", "created_at"]
+    fieldsets = (
+        ("Who, and where to", {"fields": ["connection", "group", "principal"]}),
+        ("What", {"fields": ["tools", "prompts", "resources"]}),
+        ("When", {"fields": ["valid_from", "valid_until", "is_active"]}),
+        ("Why", {"fields": ["note", "created_by", "created_at"]}),
+    )
+
+    @display(description="Who", ordering="group__name")
+    def shown_holder(self, grant: AccessGrant) -> str:
+        """Name the principal or the group."""
+        return str(grant.principal or grant.group)
+
+    @display(description="Tools")
+    def shown_tools(self, grant: AccessGrant) -> str:
+        """List the globs of tools."""
+        return _joined(grant.tools)
+
+    def delete_by_service(self, row: AccessGrant) -> None:
+        """Delete the grant."""
+        services.grant_delete(grant_id=row.pk)
+
+
+class GuardrailForm(ServiceForm):
+    """Values of a guardrail."""
+
+    def save_by_service(self, values: dict[str, Any], now: datetime) -> Guardrail:
+        """Save the guardrail."""
+        return services.guardrail_save(guardrail_id=self.row_id, **values, now=now)
+
+
+@admin.register(Guardrail)
+class GuardrailAdmin(ServiceAdmin):
+    """Rules over calls: deny, then hold, then allow, whatever their order."""
+
+    form = GuardrailForm
+    entries = ["methods", "names"]
+    list_display = ["name", "shown_effect", "shown_connection", "shown_names", "is_active"]
+    list_filter = ["effect", "is_active", "connection"]
+    list_select_related = ["connection"]
+    search_fields = ["name", "reason"]
+    fieldsets = (
+        (None, {"fields": ["name", "effect", "reason", "is_active"]}),
+        ("Which calls", {"fields": ["connection", "methods", "names"]}),
+    )
+
+    @display(description="Effect", ordering="effect", label={"deny": "danger", "hold": "warning", "allow": "success"})
+    def shown_effect(self, guardrail: Guardrail) -> str:
+        """Return the effect as a label."""
+        return guardrail.effect
+
+    @display(description="Connection", ordering="connection__name")
+    def shown_connection(self, guardrail: Guardrail) -> str:
+        """Name the connection, or say that it is every one."""
+        return str(guardrail.connection or "every connection")
+
+    @display(description="Calls")
+    def shown_names(self, guardrail: Guardrail) -> str:
+        """List the globs of names."""
+        return _joined(guardrail.names)
+
+    def delete_by_service(self, row: Guardrail) -> None:
+        """Delete the guardrail."""
+        services.guardrail_delete(guardrail_id=row.pk)
+
+
+class MaskingPatternForm(ServiceForm):
+    """Values of a masking pattern."""
+
+    def save_by_service(self, values: dict[str, Any], now: datetime) -> MaskingPattern:
+        """Save the pattern."""
+        return services.masking_pattern_save(pattern_id=self.row_id, **values, now=now)
+
+
+@admin.register(MaskingPattern)
+class MaskingPatternAdmin(ServiceAdmin):
+    """What is redacted from every message that goes to a client."""
+
+    form = MaskingPatternForm
+    list_display = ["name", "pattern", "check_kind", "shown_connection", "is_active"]
+    list_filter = ["is_active", "connection"]
+    list_select_related = ["connection"]
+    search_fields = ["name", "pattern"]
+    fields = ["name", "pattern", "check_kind", "replacement", "connection", "is_active"]
+
+    @display(description="Connection", ordering="connection__name")
+    def shown_connection(self, pattern: MaskingPattern) -> str:
+        """Name the connection, or say that it is every one."""
+        return str(pattern.connection or "every connection")
+
+    def delete_by_service(self, row: MaskingPattern) -> None:
+        """Delete the pattern."""
+        services.masking_pattern_delete(pattern_id=row.pk)
+
+
+@admin.register(PolicyState)
+class PolicyStateAdmin(EvidenceAdmin):
+    """The version of the policy in force; the database moves it with every change."""
+
+    list_display = ["version", "changed_at"]
+    fields = readonly_fields = ["version", "changed_at"]
