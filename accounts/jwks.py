@@ -130,16 +130,16 @@ class KeySource:
         Raises:
             KeysUnavailable: there are none, or none young enough.
         """
-        keys = self.fresh(provider, key_id)
-        if keys is not None:
-            return keys
-        entry = await self._waited(provider, key_id)
-        if entry is not self._entry(provider):
-            # Flushed while the fetch ran: what it brought is from before the flush, so it is asked for again.
-            entry = await self._waited(provider, key_id)
-        if entry.keys is None or self._is_outdated(entry):
-            raise KeysUnavailable(provider.id)
-        return entry.keys
+        for _ in range(2):
+            keys = self.fresh(provider, key_id)
+            if keys is not None:
+                return keys
+            entry = self._entry(provider)
+            await self._wait(entry, key_id)
+            if entry is self._entry(provider) and entry.keys is not None and not self._is_outdated(entry):
+                return entry.keys
+            # Flushed while the fetch ran: what it brought is from before the flush, so it is asked for once more.
+        raise KeysUnavailable(provider.id)
 
     def flush(self, provider_id: str) -> None:
         """Forget everything of this provider, its limits too; the next token waits for a new fetch."""
@@ -151,22 +151,19 @@ class KeySource:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _waited(self, provider: Provider, key_id: str | None) -> _Entry:
-        """Return the entry after the fetch that runs, or that was due for this token and has been started."""
-        entry = self._entry(provider)
+    async def _wait(self, entry: _Entry, key_id: str | None) -> None:
+        """Wait for the fetch that runs, or that is due for this token and is started here."""
         now = self._clock()
         if self._may_fetch(entry, now):
             if self._is_missing(entry, key_id):
                 entry.unknown_at = now
             self._refresh(entry, now)
-        is_crowded = entry.waiting >= MAX_WAITERS and entry.keys is not None and not self._must_wait(entry, now)
-        if entry.task is not None and not is_crowded:
+        if entry.task is not None:
             entry.waiting += 1
             try:
                 await asyncio.shield(entry.task)
             finally:
                 entry.waiting -= 1
-        return entry
 
     def _entry(self, provider: Provider) -> _Entry:
         """Return the entry of this provider as it is configured now; another configuration starts from nothing."""
@@ -194,7 +191,7 @@ class KeySource:
         return key_id is not None and entry.keys is not None and key_id not in entry.keys
 
     def _is_outdated(self, entry: _Entry) -> bool:
-        return entry.provider.pinned_jwks is None and self._clock() - entry.fetched_at >= self._outage_seconds
+        return self._clock() - entry.fetched_at >= self._outage_seconds
 
     def _must_wait(self, entry: _Entry, now: float) -> bool:
         """Return whether old keys may only serve after a try to replace them.

@@ -276,6 +276,14 @@ class TestFlood:
             assert world.fresh() is not None, "a valid token had to wait"
         assert len(world.asked) - start <= 2
 
+    async def test_of_unknown_keys_causes_one_fetch_in_the_retry_time_and_no_more(self) -> None:
+        world = World()
+        await world.keys()
+        for seconds, fetches in ((100, 2), (101, 2), (129, 2), (130, 3), (159, 3), (160, 4)):
+            world.now = 1000.0 + seconds
+            await world.keys(f"flood-{seconds}")
+            assert world.fetches() == fetches, seconds
+
     @pytest.mark.parametrize("discovers", [False, True])
     async def test_from_the_first_moment_on_never_takes_more_than_two_key_fetches_in_any_minute(
         self, discovers: bool
@@ -342,6 +350,18 @@ class TestFlush:
         assert "RS256-1" not in keys
         assert "RS256-2" in keys
 
+    async def test_again_and_again_during_fetches_leaves_nothing_to_trust(self) -> None:
+        world = World()
+
+        def flushing() -> bytes:
+            world.source.flush("provider-1")
+            return json.dumps(world.issuer.jwks()).encode()
+
+        world.body = flushing
+        with pytest.raises(KeysUnavailable):
+            await world.keys()
+        assert world.fetches() == 2
+
     async def test_of_an_unknown_provider_does_nothing(self) -> None:
         World().source.flush("nobody")
 
@@ -381,6 +401,19 @@ class TestDiscovery:
         world.now += 60
         await world.keys()
         assert world.asked[-1][1] == ISSUER + "/moved"
+
+    async def test_is_kept_for_an_hour_after_an_outage_too(self) -> None:
+        world = World()
+        world.provider = world.issuer.provider()
+        world.failure = OSError()
+        with pytest.raises(KeysUnavailable):
+            await world.keys()
+        world.failure = None
+        for second in range(60, 3600, 100):
+            world.now = 1000.0 + second
+            await world.keys()
+            await world.settle()
+        assert world.fetches(DISCOVERY) == 2
 
     @pytest.mark.parametrize(
         "wrong",

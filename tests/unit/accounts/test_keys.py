@@ -4,13 +4,17 @@ import base64
 import json
 import warnings
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
+from accounts import keys as keys_module
 from accounts.keys import ALGORITHMS, MAX_KEYS, KeySetRefused, decode_segment, key_set, load_object
 from tests.support.idp import signing_key
 
@@ -224,6 +228,13 @@ class TestVerifyingKey:
         key = key_set({"keys": [signing_key(kind).as_dict(private=False)]}, algorithms=ALGORITHMS).get(None, kind)
         assert key is not None
         assert key.verifies(kind, b"message", signature) is False
+
+    def test_says_no_when_the_library_cannot_judge(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        key = key_set({"keys": [RSA]}, algorithms=ALGORITHMS).get("RS256-1", "RS256")
+        assert key is not None
+        for error in (ValueError("x"), UnsupportedAlgorithm("x"), JoseError("x")):
+            monkeypatch.setitem(keys_module._MODELS, "RS256", Mock(verify=Mock(side_effect=error)))
+            assert key.verifies("RS256", b"message", b"signature") is False
 
     def test_reads_a_curve_s_coordinates_with_leading_zeros(self) -> None:
         # One of 256 keys has a coordinate that begins with a zero byte; its JWK keeps the byte.

@@ -155,6 +155,21 @@ class TestAddress:
         assert said is not None
         assert said.endswith("lies in none of the allowed networks.")
 
+    @pytest.mark.parametrize(
+        ("address", "kind"),
+        [
+            ("::127.0.0.1", "an IPv4-compatible"),
+            ("::1", "a loopback"),
+            ("fec0::1", "a site-local"),
+            ("64:ff9b::a9fe:a9fe", "a link-local or cloud metadata"),
+            ("64:ff9b:1::1", "a local translation"),
+            ("2001:0:7f00:1::", "a Teredo"),
+            ("5f00::1", "an unassigned"),
+        ],
+    )
+    def test_is_called_what_it_is(self, address: str, kind: str) -> None:
+        assert f" is {kind} address" in (refusal(address, []) or "")
+
     @pytest.mark.parametrize("address", NOT_ADDRESSES)
     def test_in_any_other_spelling_is_refused_whatever_is_allowed(self, address: str) -> None:
         assert is_public(address) is False

@@ -113,6 +113,8 @@ class TestKeyRing:
             ("id:not base64", "not valid base64"),
             ("id:" + key_text(1)[:-1], "not valid base64"),
             (f"id:é{key_text(1)}", "not valid base64"),
+            (f"id:{key_text(1)[:8]}!{key_text(1)[8:]}", "not valid base64"),
+            (f"id:{key_text(1)[:8]} {key_text(1)[8:]}", "not valid base64"),
             ("id:" + base64.b64encode(b"a" * 31).decode(), "does not have 32 bytes"),
             ("id:" + base64.b64encode(os.urandom(33)).decode(), "does not have 32 bytes"),
             ("id:" + base64.b64encode(os.urandom(16)).decode(), "does not have 32 bytes"),
@@ -200,6 +202,19 @@ class TestSealed:
         first, second = seal(RING, b"first", aad=AAD), seal(RING, b"second", aad=AAD)
         with pytest.raises(CannotOpen):
             open_sealed(RING, replace(second, ciphertext=first.ciphertext), aad=AAD)
+
+    @pytest.mark.parametrize("part", ["wrapped_key", "ciphertext"])
+    def test_binds_each_of_its_parts_to_the_place(self, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("connections.vault.AESGCM.generate_key", lambda bit_length: bytes(range(32)))
+        mine, other = seal(RING, CANARY, aad=AAD), seal(RING, CANARY, aad=AAD + b"x")
+        with pytest.raises(CannotOpen):
+            open_sealed(RING, with_part(mine, part, getattr(other, part)), aad=AAD)
+
+    def test_does_not_open_with_a_data_key_of_another_length(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("connections.vault.AESGCM.generate_key", lambda bit_length: bytes(range(16)))
+        sealed = seal(RING, CANARY, aad=AAD)
+        with pytest.raises(CannotOpen):
+            open_sealed(RING, sealed, aad=AAD)
 
     def test_does_not_open_under_another_key_or_under_another_name_of_its_key(self) -> None:
         sealed = seal(RING, CANARY, aad=AAD)
