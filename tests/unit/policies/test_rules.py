@@ -44,8 +44,8 @@ def rule(name: str, effect: Effect, names=("*",), methods=("*",), reason="becaus
     return Rule(name, name, effect, globs(*methods), globs(*names), reason)
 
 
-def policy(*rules: Rule, grants=(grant(tools=["get_*"]),)) -> ConnectionPolicy:
-    return ConnectionPolicy(tuple(grants), tuple(rules), NOTHING_MASKED)
+def policy(*rules: Rule, grants=None) -> ConnectionPolicy:
+    return ConnectionPolicy(tuple(grants or [grant(tools=["get_*"])]), tuple(rules), NOTHING_MASKED)
 
 
 def tool(name: str) -> Call:
