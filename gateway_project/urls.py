@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+from csp.constants import NONE, SELF
+from csp.decorators import csp_replace
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.routers import DefaultRouter
+
+from accounts import api as accounts_api
+from connections import api as connections_api
+from policies import api as policies_api
+from sessions import api as sessions_api
+
+router = DefaultRouter()
+router.include_root_view = False
+router.register("providers", accounts_api.IdentityProviderViewSet, basename="provider")
+router.register("groups", accounts_api.GroupViewSet, basename="group")
+router.register("principals", accounts_api.PrincipalViewSet, basename="principal")
+router.register("connections", connections_api.ConnectionViewSet, basename="connection")
+router.register("credentials", connections_api.CredentialViewSet, basename="credential")
+router.register("grants", policies_api.AccessGrantViewSet, basename="grant")
+router.register("guardrails", policies_api.GuardrailViewSet, basename="guardrail")
+router.register("masking-patterns", policies_api.MaskingPatternViewSet, basename="masking-pattern")
+router.register("sessions", sessions_api.SessionViewSet, basename="session")
+
+schema = csp_replace({"default-src": [NONE]})(SpectacularAPIView.as_view())
+# Swagger UI needs no more than its own scripts: the split view puts the one that starts it into a file.
+docs = csp_replace({"script-src": [SELF]})(SpectacularSwaggerSplitView.as_view(url_name="api:schema"))
+
+api = [
+    path("schema/", schema, name="schema"),
+    path("docs/", docs, name="docs"),
+    path("", include(router.urls)),
+]
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("api/v1/", include((api, "api"))),
 ]
