@@ -55,6 +55,10 @@ PLUMBING = frozenset(
         "resources/templates/list",
         "logging/setLevel",
         "subscriptions/listen",
+        # Our own names for what has no method: an answer of the client, and GET and DELETE of a legacy session.
+        "response",
+        "session/stream",
+        "session/end",
     }
 )
 """Methods that every holder of a grant may call: they name nothing, and what they list is filtered by `visible`."""
