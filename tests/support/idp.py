@@ -210,8 +210,13 @@ class Issuer:
             client_id=client_id,
         )
 
-    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the issuer: an ASGI application, without lifespan."""
+    @property
+    def app(self) -> Issuer:
+        """The ASGI application, without lifespan. It is the issuer itself: servers look for a coroutine `__call__`."""
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         if scope["type"] != "http":
             return
         body = b""
