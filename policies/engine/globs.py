@@ -6,6 +6,7 @@ Everything else is itself, to the letter and to the case; there are no character
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from .exceptions import PatternRefused
 MAX_GLOBS = 200
 MAX_GLOB_CHARACTERS = 256
 _WILDCARDS = frozenset("*?")
+_WILDCARD = re.compile(r"[*?]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Globs:
     prefixes: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
     expression: Any = None
+    heads: tuple[str, ...] = ()
+    tails: tuple[str, ...] = ()
 
     @classmethod
     def compile(cls, globs: Sequence[str], *, place: str = "globs") -> Globs:
@@ -53,6 +57,9 @@ class Globs:
             prefixes=tuple(prefixes),
             suffixes=tuple(suffixes),
             expression=_expression(complex_globs, place),
+            # What stands before the first and after the last wildcard: most names fail here, without the expression.
+            heads=tuple({_WILDCARD.split(glob)[0] for glob in complex_globs}),
+            tails=tuple({_WILDCARD.split(glob)[-1] for glob in complex_globs}),
         )
 
     def matches(self, name: str) -> bool:
@@ -63,7 +70,7 @@ class Globs:
             return True
         if self.suffixes and name.endswith(self.suffixes):
             return True
-        if self.expression is None:
+        if not (name.startswith(self.heads) and name.endswith(self.tails)):
             return False
         # A lone surrogate has no UTF-8 form; it becomes "?", which only a wildcard can stand for.
         return self.expression.fullmatch(name.encode("utf-8", "replace")) is not None
