@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from urllib.error import URLError
-from urllib.parse import urlencode
-from urllib.request import urlopen
 
 from gateway_project.demo.people import PEOPLE
 from gateway_project.embedded_place import EmbeddedError
-from gateway_project.local.state import LocalError, is_held, load_running, load_secrets
+from gateway_project.local.state import LocalError, is_held, load_running
+from gateway_project.local.tokens import demo_token
 
 DOWN_SECONDS = 20
 
@@ -72,30 +69,8 @@ def _token(arguments: Sequence[str]) -> int:
     parser.add_argument("name", choices=sorted(PEOPLE), help="whose token")
     parser.add_argument("--resource", default="", help="the URL that the token is for (RFC 8707)")
     options = parser.parse_args(arguments)
-    print(token(options.name, resource=options.resource))  # noqa: T201
+    print(demo_token(options.name, resource=options.resource))  # noqa: T201
     return 0
-
-
-def token(name: str, *, resource: str = "") -> str:
-    """Return a token of the running demo's identity provider.
-
-    Raises:
-        LocalError: it does not run, or runs without the demo.
-    """
-    running = load_running()
-    if not running.issuer:
-        raise LocalError("Wardgate runs without its demo, so there is no demo token.")
-    password = load_secrets([]).demo_passwords[name]
-    form = {"resource": resource} if resource else {}
-    if PEOPLE[name].is_machine:
-        form |= {"grant_type": "client_credentials", "client_id": name, "client_secret": password}
-    else:
-        form |= {"grant_type": "password", "username": name, "password": password}
-    try:
-        with urlopen(f"{running.issuer}/token", data=urlencode(form).encode(), timeout=10) as answer:  # noqa: S310
-            return str(json.load(answer)["access_token"])
-    except (URLError, OSError, ValueError, KeyError) as error:
-        raise LocalError("The demo's identity provider does not answer.") from error
 
 
 def _manage(arguments: Sequence[str]) -> int:

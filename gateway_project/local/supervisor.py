@@ -28,6 +28,7 @@ class Child:
         environment: all that it gets.
         keep_open: sockets that it inherits.
         stop_seconds: how long it may take to end before it is killed.
+        stop_stage: children of a smaller number are all gone before this one is asked to end.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Child:
     environment: Mapping[str, str] = field(repr=False)
     keep_open: Sequence[int] = ()
     stop_seconds: float = 2.0
+    stop_stage: int = 1
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float | None = None
@@ -45,9 +47,19 @@ class Child:
         """Return whether its process exists."""
         return self.process is not None and self.process.poll() is None
 
+    def ask_to_end(self) -> None:
+        """Send SIGTERM."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def wait_or_kill(self) -> None:
+        """Wait for its end, and kill it and what is left of its process group after `stop_seconds`."""
+        if self.process is not None:
+            stop(self.process, by=signal.SIGTERM, within_seconds=self.stop_seconds)
+
 
 class Supervisor:
-    """Starts children, starts again those that end, and stops all of them; the last started first.
+    """Starts children, starts again those that end, and stops all of them in stages.
 
     Args:
         logs: folder of one log file for each child.
@@ -85,10 +97,13 @@ class Supervisor:
         return next((child for child in self._children if not child.is_running), None)
 
     def stop(self) -> None:
-        """Stop all children: each is asked, given its time, and then killed with its process group."""
-        for child in reversed(self._children):
-            if child.process is not None:
-                stop(child.process, by=signal.SIGTERM, within_seconds=child.stop_seconds)
+        """Stop all children stage by stage: asked together, given their time, then killed with their process group."""
+        for stage in sorted({child.stop_stage for child in self._children}):
+            running = [child for child in self._children if child.stop_stage == stage and child.is_running]
+            for child in running:
+                child.ask_to_end()
+            for child in running:
+                child.wait_or_kill()
         self._children.clear()
 
     def kill(self) -> None:
