@@ -226,6 +226,7 @@ def _legacy(
     if method not in METHODS[version].client_requests:
         raise ProtocolRefused(200, METHOD_NOT_FOUND, "unknown_method", "Method not found", id=id)
     _compare_name(headers, method, params, id, required=False)
+    _refuse_stray_name(headers, method, params, id)
     return _request(id, method, params, meta, Era.LEGACY, version)
 
 
@@ -262,6 +263,7 @@ def _modern(tree: object, headers: Mapping[bytes, bytes], header: str) -> Reques
     _check_param_headers(headers, id)
     if not is_known:
         raise ProtocolRefused(404, METHOD_NOT_FOUND, "unknown_method", "Method not found", id=id)
+    _refuse_stray_name(headers, method, params, id)
     if not isinstance(meta[CAPABILITIES_KEY], dict):
         raise _invalid_params(Era.MODERN, id)
     return _request(id, method, params, meta, Era.MODERN, MODERN_VERSION)
@@ -339,25 +341,37 @@ def _params(message: dict[str, Any], id: RequestId | None, status: int) -> tuple
 def _compare_name(
     headers: Mapping[bytes, bytes], method: str, params: dict[str, Any], id: RequestId, *, required: bool
 ) -> None:
-    """Refuse an `Mcp-Name` that says something else than the body, and a missing one where it is `required`."""
-    header = headers.get(_NAME_HEADER)
+    """Refuse an `Mcp-Name` that says something else than the body, and a missing one where it is `required`.
+
+    Where the body does not name what it should, that is the better thing to say, and the params are refused for it.
+    """
     member = NAME_MEMBERS.get(method)
+    named = None if member is None else params.get(member)
+    if named is None:
+        return
+    header = headers.get(_NAME_HEADER)
     if header is None:
-        if required and member is not None and params.get(member) is not None:
+        if required:
             raise _mismatch("name_header_mismatch", "Mcp-Name", id)
         return
-    if member is None:
-        # Other methods have no such header. Some name something all the same, and then it may be repeated.
-        member = "uri" if CLASSES.get(method) is MethodClass.RESOURCE else None
-    named = params.get(member) if member is not None else None
+    if _decoded(header, id) != named:
+        raise _mismatch("name_header_mismatch", "Mcp-Name", id)
+
+
+def _refuse_stray_name(headers: Mapping[bytes, bytes], method: str, params: dict[str, Any], id: RequestId) -> None:
+    """Refuse an `Mcp-Name` for a method that has none; a URI may be repeated all the same."""
+    if method in NAME_MEMBERS or _NAME_HEADER not in headers:
+        return
+    named = params.get("uri") if CLASSES[method] is MethodClass.RESOURCE else None
+    if _decoded(headers[_NAME_HEADER], id) != named:
+        raise _mismatch("name_header_mismatch", "Mcp-Name", id)
+
+
+def _decoded(header: bytes, id: RequestId) -> str:
     try:
-        decoded = decode_value(header)
+        return decode_value(header)
     except HeaderRefused as error:
         raise ProtocolRefused(400, HEADER_MISMATCH, error.code, str(error), id=id) from None
-    if named is None and member is not None:
-        return  # The params are refused for the missing member, which is the better answer.
-    if decoded != named:
-        raise _mismatch("name_header_mismatch", "Mcp-Name", id)
 
 
 def _check_param_headers(headers: Mapping[bytes, bytes], id: RequestId) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS, InboundLadderRejection, classify_inbound_request
 from mcp_types.jsonrpc import JSONRPCRequest, jsonrpc_message_adapter
@@ -505,6 +505,8 @@ VERSIONS = st.sampled_from([ABSENT, MODERN_VERSION, "2025-11-25", "1900-01-01", 
     NAMES,
     st.sampled_from([ABSENT, None, "x"]),
 )
+@example("tools/call", "tools/call", "1900-01-01", "1900-01-01", {}, {}, "=?base64?YQ?=", ABSENT)
+@example("tools/list", "tools/list", "1900-01-01", "1900-01-01", {}, {}, "a", ABSENT)
 def test_a_modern_request_gets_the_verdict_of_the_official_server(
     method, method_header, version_header, version, capabilities, params, name_header, odd_meta
 ):

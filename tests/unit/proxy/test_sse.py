@@ -158,6 +158,12 @@ def test_an_event_that_is_not_utf8_ends_the_stream(bad):
         decode(b"data: " + bad + b"\n\n")
 
 
+def test_a_comment_may_be_cut_anywhere():
+    stream = b": caf\xc3\xa9\ndata: x\n\n"
+    for at in range(len(stream)):
+        assert decode(stream[:at], stream[at:]) == [ServerEvent(b"x")]
+
+
 def test_what_could_break_out_of_its_line_is_not_written():
     evil = ServerEvent(b"x", b"a\ndata: evil", b"1\ndata: evil")
     assert encode(evil) == b"data: x\n\n"
