@@ -30,6 +30,8 @@ OPEN = "open"
 MESSAGE_BYTES = 64 * 1024 * 1024
 """Longest payload that is unpacked for reading; the data path keeps its own, smaller limits."""
 
+UNREADABLE = "(the recorded message cannot be unpacked)"
+
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -141,9 +143,12 @@ def payload_text(payload: bytes | None) -> str | None:
         return None
     if payload.startswith(_ZSTD):
         try:
+            # The bound counts only for frames that do not say their size; one that says too much is not unpacked.
+            if zstandard.frame_content_size(payload) > MESSAGE_BYTES:
+                return UNREADABLE
             payload = zstandard.ZstdDecompressor().decompress(payload, max_output_size=MESSAGE_BYTES)
-        except (zstandard.ZstdError, MemoryError):
-            return "(the recorded message cannot be unpacked)"
+        except zstandard.ZstdError:
+            return UNREADABLE
     return payload.decode("utf-8", "backslashreplace")
 
 
