@@ -23,7 +23,7 @@ from proxy.identity import Authenticator, Unauthenticated
 from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, Route, SessionRef
 from proxy.protocol import headers as header_rules
 from proxy.protocol import json_strict, jsonrpc, mcp
-from proxy.reply import Receive, Reply, Send
+from proxy.reply import Deadline, Receive, Reply, Send, Watch
 from proxy.session_refs import GroupKey, SessionGroups, SessionSeal, SessionUnknown
 from proxy.store import PolicySource, Snapshot, Store
 from sessions.services import Opening
@@ -94,11 +94,12 @@ class GatewayApp:
     ) -> None:
         self._site, self._bounds, self._policy, self._authenticator = site, bounds, policy, authenticator
         self._store, self._seal, self._groups, self._ports, self._recorder = store, seal, groups, ports, recorder
+        self._watch = Watch()
         self._json_limits = json_strict.Limits(bytes=bounds.body_bytes)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request; whatever is not foreseen is logged and denied."""
-        reply = Reply(receive, send, stall_seconds=self._bounds.write_stall_seconds)
+        reply = Reply(receive, send, self._watch, stall_seconds=self._bounds.write_stall_seconds)
         slug = ""
         try:
             place = gate.place(scope["raw_path"], scope["query_string"])
@@ -196,7 +197,7 @@ class GatewayApp:
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._bounds.body_seconds):
+            with Deadline(self._bounds.body_seconds):
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":
@@ -317,7 +318,7 @@ class GatewayApp:
         version = message.version if message is not None else mcp.LEGACY_VERSIONS[-1]
         identity = request.identity
         key: GroupKey = (
-            str(request.route.connection_id), identity.issuer, identity.subject, identity.client_id, version
+            request.route.slug, identity.issuer, identity.subject, identity.client_id, version
         )  # fmt: skip
         known = None if starts else self._groups.known(key)
         if known is not None:

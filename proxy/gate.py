@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 _CONNECTION = re.compile(rb"/mcp/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\Z")
 _METADATA = re.compile(rb"/\.well-known/oauth-protected-resource/mcp/([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\Z")
@@ -33,6 +34,7 @@ def is_ours(raw_path: bytes) -> bool:
     return raw_path.lower().startswith((b"/mcp", b"/.well-known/oauth-protected-resource"))
 
 
+@lru_cache(maxsize=4096)
 def place(raw_path: bytes, query: bytes) -> Place:
     """Return where the request goes, by its path as it was sent: no decoding, no normalising, no query.
 
@@ -56,12 +58,16 @@ def check_host(headers: Mapping[bytes, bytes], allowed: frozenset[str]) -> None:
     Raises:
         GateRefused: 400 host_refused.
     """
-    found = _HOST.match(headers.get(b"host", b""))
-    if found is None or not _is_allowed(found[1].decode().lower().rstrip("."), allowed):
+    if not _is_allowed(headers.get(b"host", b""), allowed):
         raise GateRefused(400, "host_refused")
 
 
-def _is_allowed(host: str, allowed: frozenset[str]) -> bool:
+@lru_cache(maxsize=1024)
+def _is_allowed(header: bytes, allowed: frozenset[str]) -> bool:
+    found = _HOST.match(header)
+    if found is None:
+        return False
+    host = found[1].decode().lower().rstrip(".")
     if host.strip("[]") in allowed or host in allowed:
         return True
     return any(pattern.startswith(".") and (host.endswith(pattern) or host == pattern[1:]) for pattern in allowed)

@@ -256,7 +256,10 @@ class Journal:
             self._lost()
         else:
             self._committed(len(self._in_flight))
-            self._pump()
+            # Whoever was just woken appends its next event within this turn of the loop, and it can still come along.
+            if self._queue and not self._is_pump_scheduled:
+                self._is_pump_scheduled = True
+                self._loop.call_soon(self._pump)
 
     def _committed(self, count: int) -> None:
         done, self._in_flight = self._in_flight[:count], self._in_flight[count:]
@@ -392,18 +395,19 @@ def _parameters(instance: bytes, batch: list[tuple[chain.Entry, bytes, bytes]]) 
     payloads: list[bytes] = []
     previous: list[bytes] = []
     hashes: list[bytes] = []
-    for entry, prev_hash, own_hash in batch:
-        name = entry.name.encode()
-        seqs.append(_LENGTH_INT8.pack(8, entry.seq))
-        times.append(_LENGTH_INT8.pack(8, entry.at_us - _EPOCH_2000_US))
-        sessions.append(_NULL if entry.session == chain.NOTHING else _SIXTEEN + entry.session)
-        calls.append(_NULL if entry.call == chain.NOTHING else _SIXTEEN + entry.call)
-        names += (_LENGTH.pack(len(name)), name)
-        bodies += (_LENGTH.pack(len(entry.body)), entry.body)
-        if entry.payload is None:
+    length, numbered = _LENGTH.pack, _LENGTH_INT8.pack
+    for (seq, at_us, session, call, name, body, payload), prev_hash, own_hash in batch:
+        encoded = name.encode()
+        seqs.append(numbered(8, seq))
+        times.append(numbered(8, at_us - _EPOCH_2000_US))
+        sessions.append(_NULL if session == chain.NOTHING else _SIXTEEN + session)
+        calls.append(_NULL if call == chain.NOTHING else _SIXTEEN + call)
+        names += (length(len(encoded)), encoded)
+        bodies += (length(len(body)), body)
+        if payload is None:
             payloads.append(_NULL)
         else:
-            payloads += (_LENGTH.pack(len(entry.payload)), entry.payload)
+            payloads += (length(len(payload)), payload)
         previous += (_THIRTY_TWO, prev_hash)
         hashes += (_THIRTY_TWO, own_hash)
     count = len(batch)

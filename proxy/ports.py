@@ -35,6 +35,7 @@ class Route:
     """
 
     connection_id: UUID
+    connection_key: str
     slug: str
     name: str
     resource: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from policies.engine.masking import Masked
 from policies.engine.rules import Kind, visible
@@ -19,8 +19,7 @@ _LISTED: dict[str, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(NamedTuple):
     """The message goes to the client as `masked.value`; `is_final` when it answers the call."""
 
     masked: Masked
@@ -30,8 +29,7 @@ class Passed:
     dropped: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
+class Withheld(NamedTuple):
     """The message stays here. `refuse_id` is the upstream's request that gets a refusal in its place."""
 
     reason: str

@@ -21,18 +21,79 @@ _STREAM_HEAD = [
 ]
 
 
+class Watch:
+    """Looks after the replies that take long; one timer for all of them, and none while there are none."""
+
+    def __init__(self) -> None:
+        self._replies: dict[Reply, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, reply: Reply) -> None:
+        """Start watching `reply` for its client's leaving, unless it is done soon."""
+        loop = asyncio.get_running_loop()
+        self._replies[reply] = loop.time() + _WATCH_AFTER_SECONDS
+        if self._timer is None:
+            self._timer = loop.call_later(_WATCH_AFTER_SECONDS, self._look)
+
+    def discard(self, reply: Reply) -> None:
+        """The reply is done."""
+        self._replies.pop(reply, None)
+
+    def _look(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        # In order of arrival, so the first that is young enough ends the look.
+        while self._replies:
+            reply, due = next(iter(self._replies.items()))
+            if due > now:
+                self._timer = loop.call_at(due, self._look)
+                return
+            del self._replies[reply]
+            reply.start_watching()
+
+
+class Deadline:
+    """Cancels the current task after some seconds; a lighter `asyncio.timeout` for the hot path.
+
+    Use as a context manager; raises TimeoutError when the time was over.
+    """
+
+    __slots__ = ("_is_over", "_task", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._is_over = False
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._end)
+
+    def __enter__(self) -> None:
+        """Nothing more to do: the time runs since the construction."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Stop the time, and turn the cancellation that it caused into a TimeoutError."""
+        self._timer.cancel()
+        if self._is_over and self._task is not None and kind is asyncio.CancelledError:
+            self._task.uncancel()
+            raise TimeoutError from error
+
+    def _end(self) -> None:
+        self._is_over = True
+        if self._task is not None:
+            self._task.cancel()
+
+
 class Reply:
     """One answer: whole, or as an event stream.
 
     Args:
+        watch: shared by the replies of one event loop.
         receive: ASGI, after the body has been read: the next message is the client's leaving.
         send: ASGI; waits while the server's buffer to the client is full.
         stall_seconds: how long one piece may wait for a client that does not read.
     """
 
-    def __init__(self, receive: Receive, send: Send, *, stall_seconds: float) -> None:
-        self._receive, self._send, self._stall_seconds = receive, send, stall_seconds
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, receive: Receive, send: Send, watch: Watch, *, stall_seconds: float) -> None:
+        self._receive, self._send, self._watch, self._stall_seconds = receive, send, watch, stall_seconds
         self._watcher: asyncio.Task[None] | None = None
         self._on_gone: Callable[[], None] | None = None
         self.is_streaming = self.is_done = False
@@ -62,7 +123,7 @@ class Reply:
             ClientStalled: the client has not read for `stall_seconds`.
         """
         try:
-            async with asyncio.timeout(self._stall_seconds):
+            with Deadline(self._stall_seconds):
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
         except TimeoutError:
             raise ClientStalled from None
@@ -76,21 +137,21 @@ class Reply:
     def watch(self, on_gone: Callable[[], None]) -> None:
         """Call `on_gone` once when the client leaves before the reply is complete."""
         self._on_gone = on_gone
-        if self._watcher is None and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, self._start_watching)
+        if self._watcher is None:
+            self._watch.add(self)
 
     def stop_watching(self) -> None:
         """Nobody needs to know any more whether the client is there."""
+        if self._on_gone is None:
+            return
         self._on_gone = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._watch.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
 
-    def _start_watching(self) -> None:
-        self._timer = None
+    def start_watching(self) -> None:
+        """Wait in the background for the client's leaving."""
         self._watcher = asyncio.ensure_future(self._wait_until_gone())
 
     async def _wait_until_gone(self) -> None:

@@ -84,7 +84,7 @@ class SessionSeal:
 
 def _binding(identity: Identity, route: Route) -> bytes:
     """Return what a session id is bound to; lengths go first so that no two of them read the same."""
-    parts = (str(route.connection_id), identity.issuer, identity.subject, identity.client_id)
+    parts = (route.connection_key, identity.issuer, identity.subject, identity.client_id)
     return b"mcp-session" + b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
 
 

@@ -276,6 +276,7 @@ def _route(
     }
     return Route(
         connection_id=row.pk,
+        connection_key=str(row.pk),
         slug=row.slug,
         name=row.name,
         resource=f"{settings.WARDGATE_PUBLIC_URL}/mcp/{row.slug}",

@@ -251,7 +251,6 @@ class _Connection(asyncio.Protocol):
         if answer is None or not answer.status:
             return
         self._answer = None
-        self._stop_timer()
         is_reusable = self._parser.should_keep_alive() and (
             self._has_length or self._is_chunked or answer.status == 204
         )
@@ -274,7 +273,9 @@ class _Connection(asyncio.Protocol):
         self._answer = answer = HttpAnswer(self)
         self._silence = silence_seconds
         self._last_byte = self._loop.time()
-        self._timer = self._loop.call_later(silence_seconds, self._on_silence)
+        due = self._last_byte + silence_seconds
+        if self._timer is None or self._timer.when() > due:
+            self._arm(due)
         return answer
 
     def write(self, data: bytes) -> None:
@@ -308,11 +309,19 @@ class _Connection(asyncio.Protocol):
             self.abort()
 
     def _on_silence(self) -> None:
+        # One timer serves every call of the connection: re-arming it for each would cost more than this late look.
+        self._timer = None
+        if self._answer is None:
+            return
         left = self._last_byte + self._silence - self._loop.time()
         if left > 0.001:
-            self._timer = self._loop.call_later(left, self._on_silence)
+            self._arm(self._loop.time() + left)
         else:
             self._break("timeout")
+
+    def _arm(self, due: float) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_at(due, self._on_silence)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

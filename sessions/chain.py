@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 DOMAIN = b"wardgate.event.v1\0"
 GENESIS = bytes(32)
@@ -25,8 +26,7 @@ NO_PAYLOAD = 0xFFFFFFFF
 _HEAD = struct.Struct(">16s32sQq16s16sHII")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event as it is stored; `at_us` is microseconds since 1970 in UTC."""
 
     seq: int
@@ -38,8 +38,7 @@ class Entry:
     payload: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """An entry together with the two hashes that its row carries."""
 
     entry: Entry

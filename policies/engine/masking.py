@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import re2
 
@@ -66,8 +66,7 @@ class Pattern:
     replacement: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Masked:
+class Masked(NamedTuple):
     """What may leave: the message, and how often each pattern was hit. Never what it hit."""
 
     value: bytes
@@ -306,6 +305,8 @@ def _written_anew(text: bytes, found: _Found) -> str:
 
 def _numbered_keys(leaves: JsonLeaves, changed: dict[int, str]) -> dict[int, str]:
     """Number member names that became the same by masking: an object must not get the same name twice."""
+    if len(changed) == 1:
+        return changed
     seen: dict[str, int] = {}
     for position, text in changed.items():
         if leaves.is_key(position):

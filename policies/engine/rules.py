@@ -96,8 +96,7 @@ class Subject(Protocol):
         """Names of groups within the issuer; None means unknown, which is not the same as none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What is asked for. `name` is a tool or prompt name or a resource URI; completion/complete carries its ref's."""
 
     method: str

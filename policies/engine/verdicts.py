@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Effect(StrEnum):
@@ -20,11 +21,7 @@ class Allow:
 
     rule: str
     reason: str = ""
-
-    @property
-    def effect(self) -> Effect:
-        """`Effect.ALLOW`."""
-        return Effect.ALLOW
+    effect: ClassVar[Effect] = Effect.ALLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +30,7 @@ class Hold:
 
     rule: str
     reason: str
-
-    @property
-    def effect(self) -> Effect:
-        """`Effect.HOLD`."""
-        return Effect.HOLD
+    effect: ClassVar[Effect] = Effect.HOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +39,7 @@ class Deny:
 
     rule: str
     reason: str
-
-    @property
-    def effect(self) -> Effect:
-        """`Effect.DENY`."""
-        return Effect.DENY
+    effect: ClassVar[Effect] = Effect.DENY
 
 
 Verdict = Allow | Hold | Deny
