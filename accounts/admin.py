@@ -81,7 +81,16 @@ class IdentityProviderAdmin(ServiceAdmin):
         ("Keys", {"fields": ["jwks_url", "allowed_networks", "pinned_jwks", "algorithms"]}),
         (
             "Claims",
-            {"fields": ["audiences", "token_types", "groups_claim", "max_token_seconds", "leeway_seconds"]},
+            {
+                "fields": [
+                    "audiences",
+                    "token_types",
+                    "groups_claim",
+                    "max_token_seconds",
+                    "leeway_seconds",
+                    "requires_nbf",
+                ]
+            },
         ),
     )
 

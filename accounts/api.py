@@ -36,6 +36,7 @@ class IdentityProviderSerializer(StrictModelSerializer):
             "groups_claim",
             "max_token_seconds",
             "leeway_seconds",
+            "requires_nbf",
             "allowed_networks",
             "is_active",
             "created_at",

@@ -64,6 +64,11 @@ class IdentityProvider(models.Model):
     leeway_seconds = models.PositiveSmallIntegerField(
         default=30, validators=[MaxValueValidator(120)], help_text="Accepted clock difference, in seconds."
     )
+    requires_nbf = models.BooleanField(
+        "require nbf",
+        default=True,
+        help_text="Refuse a token without `nbf`. Some providers never send it; switch this off for those only.",
+    )
     allowed_networks = models.JSONField(
         default=list,
         blank=True,

@@ -32,6 +32,7 @@ def provider_save(
     groups_claim: str = "groups",
     max_token_seconds: int = 3600,
     leeway_seconds: int = 30,
+    requires_nbf: bool = True,
     allowed_networks: Iterable[str] = (),
     token_types: Iterable[str] = (),
     is_active: bool = True,
@@ -58,6 +59,7 @@ def provider_save(
     provider.groups_claim = groups_claim
     provider.max_token_seconds = max_token_seconds
     provider.leeway_seconds = leeway_seconds
+    provider.requires_nbf = requires_nbf
     provider.allowed_networks = refusals.texts("allowed_networks", allowed_networks)
     provider.token_types = refusals.texts("token_types", token_types)
     provider.is_active = is_active

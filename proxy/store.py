@@ -233,6 +233,7 @@ def _provider(row: IdentityProvider) -> tokens.Provider:
         jwks_url=row.jwks_url,
         pinned_jwks=row.pinned_jwks,
         allowed_networks=tuple(row.allowed_networks),
+        requires_nbf=row.requires_nbf,
     )
 
 
