@@ -55,7 +55,11 @@ class Record:
     def event(self, name: str, body: Any, *, call: uuid.UUID | None = None, payload: Any = None) -> Event:
         """Append an event; a payload that is not bytes is written as JSON, and compressed when it is long."""
         self._seq += 1
-        stored = payload if payload is None or isinstance(payload, bytes) else json.dumps(payload).encode()
+        stored = (
+            payload
+            if payload is None or isinstance(payload, bytes)
+            else json.dumps(payload, ensure_ascii=False).encode()
+        )
         if stored is not None and len(stored) >= 2048:
             stored = zstandard.ZstdCompressor(level=1).compress(stored)
         digest = hashlib.sha256(b"%d" % self._seq).digest()
