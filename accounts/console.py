@@ -63,7 +63,7 @@ class ServiceForm(forms.ModelForm):
 
     def _post_clean(self) -> None:
         values = dict(self.cleaned_data)
-        super()._post_clean()  # type: ignore[misc]  (not in the stubs)
+        super()._post_clean()  # type: ignore[misc]
         if self.errors.keys() & self.fields.keys() - values.keys():
             return
         try:

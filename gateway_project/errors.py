@@ -51,7 +51,7 @@ def handle(exc: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(exc, exceptions.ValidationError):
         response.data = _body("invalid", INVALID, _fields_of_rest(exc.get_full_details()))
     else:
-        details = exc.get_full_details()
+        details: Any = exc.get_full_details()
         response.data = _body(str(details["code"]), str(details["message"]))
     return response
 

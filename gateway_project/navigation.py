@@ -76,4 +76,4 @@ def _item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
 
 
 def _may_view(permission: str) -> Callable[[HttpRequest], bool]:
-    return lambda request: request.user.has_perm(permission)  # type: ignore[union-attr]
+    return lambda request: request.user.has_perm(permission)

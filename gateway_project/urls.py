@@ -5,7 +5,7 @@ from __future__ import annotations
 from csp.constants import NONE, SELF
 from csp.decorators import csp_replace
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import DefaultRouter
@@ -31,7 +31,7 @@ schema = csp_replace({"default-src": [NONE]})(SpectacularAPIView.as_view())
 # Swagger UI needs no more than its own scripts: the split view puts the one that starts it into a file.
 docs = csp_replace({"script-src": [SELF]})(SpectacularSwaggerSplitView.as_view(url_name="api:schema"))
 
-api = [
+api: list[URLPattern | URLResolver] = [
     path("schema/", schema, name="schema"),
     path("docs/", docs, name="docs"),
     path("", include(router.urls)),

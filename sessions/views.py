@@ -33,7 +33,7 @@ VERDICTS = ("allow", "hold", "deny")
 
 @never_cache
 @require_safe
-@csp_replace(STRICT)
+@csp_replace(STRICT)  # type: ignore[arg-type]
 def replay(request: HttpRequest, session_id: UUID, call_id: UUID | None = None) -> HttpResponse:
     """Show a page of the calls of a session, or one of its calls with everything that is recorded of it.
 
@@ -41,9 +41,10 @@ def replay(request: HttpRequest, session_id: UUID, call_id: UUID | None = None) 
         PermissionDenied: the user may not see sessions.
         Http404: there is no such session, or no such call in it.
     """
-    if not request.user.has_perm("gateway_sessions.view_session"):  # type: ignore[union-attr]
+    user: Any = request.user
+    if not user.has_perm("gateway_sessions.view_session"):
         raise PermissionDenied
-    session = get_object_or_404(selectors.sessions_visible_to(user=request.user), pk=session_id)  # type: ignore[arg-type]
+    session = get_object_or_404(selectors.sessions_visible_to(user=user), pk=session_id)
     if call_id is None:
         context = _page(request, session)
     else:

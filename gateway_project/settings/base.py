@@ -225,7 +225,7 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "gateway_project.navigation.groups"},
 }
 
-LOGGING = {
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "gateway_project.logs.JsonFormatter"}},
