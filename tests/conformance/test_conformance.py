@@ -14,7 +14,7 @@ import pytest
 
 from tests.conformance.suite import LEGS, Leg, differences, run_suite
 from tests.support.forwarder import Forwarder, forwarding
-from tests.support.gateway import BEARER, gateway_running
+from tests.support.gateway import BEARER, Seed, gateway_running
 from tests.support.servers import Server, free_port, running
 
 pytestmark = [pytest.mark.needs_node, pytest.mark.slow]
@@ -27,7 +27,7 @@ SLUG = "conformance"
 def upstream_url(tmp_path: Path) -> Iterator[str]:
     """Run the conformance server for one leg: what one run leaves behind must not meet the next leg."""
     port = free_port()
-    command = [sys.executable, UPSTREAM, str(port)]
+    command = [sys.executable, str(UPSTREAM), str(port)]
     with running(Server(command, port=port, log=tmp_path / "upstream.log")):
         yield f"http://localhost:{port}/mcp"
 
@@ -37,7 +37,7 @@ def gateway_url(upstream_url: str, tmp_path: Path) -> Iterator[str]:
     """Run a gateway in front of the conformance server, and the forwarder in front of the gateway."""
     port = free_port()
     asking = {"allows_sampling": True, "allows_elicitation": True, "allows_roots": True}
-    seed = {
+    seed: Seed = {
         "connections": [{"slug": SLUG, "upstream_url": upstream_url, "credential": BEARER, **asking}],
         "grants": [{"connection": SLUG, "group": "sre", "tools": ["*"], "prompts": ["*"], "resources": ["*"]}],
         "guardrails": [{"name": "never asked for", "effect": "deny", "names": ["delete_*"]}],
