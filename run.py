@@ -5,6 +5,7 @@
 
     python3 run.py up       everything on this machine: database, gateway, worker, demo
     python3 run.py test     the whole test suite against real PostgreSQL and real Valkey
+    python3 run.py check    ruff, mypy, import contracts, system checks, missing migrations
     python3 run.py demo     drive a real MCP client through the running gateway
     python3 run.py token    print a token of the demo's identity provider: alice or bob
     python3 run.py manage   Django's command line, on the database of the running `up`
@@ -25,9 +26,25 @@ STARTED_AT = time.time()
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python")
-FEATURES = {"up": "requirements.lock", "test": "requirements-dev.lock"}
+LOCKS = {"up": "requirements.lock", "test": "requirements-dev.lock"}
 PIP_OPTIONS = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-compile", "--no-input"]
 PIP_OPTIONS += ["--disable-pip-version-check", "--no-warn-script-location", "--progress-bar", "off", "--quiet"]
+PACKAGES = ["gateway_project", "proxy", "policies", "sessions", "connections", "accounts"]
+CHECKS = [
+    ["-m", "ruff", "check", "."],
+    ["-m", "ruff", "format", "--check", "."],
+    ["-m", "mypy"] + PACKAGES,
+    ["-c", "from importlinter.cli import lint_imports_command as command; command()"],
+    ["-m", "django", "check", "--fail-level", "WARNING"],
+    ["-W", "ignore", "-m", "django", "makemigrations", "--check", "--dry-run"],
+]
+# The checks read the settings and never a database or a secret, so these stand in for real ones.
+CHECK_ENVIRONMENT = {
+    "DJANGO_SETTINGS_MODULE": "gateway_project.settings.test",
+    "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+    "WARDGATE_PUBLIC_URL": "https://wardgate.example",
+}
 PIP_OLDEST = (22, 3)  # the first with --python
 
 # What pip says, and what it means here. The first that is found in its output wins.
@@ -70,18 +87,29 @@ def main(arguments):
     if command in ("help", "-h", "--help"):
         print(__doc__.strip())
         return
-    if command not in ("up", "test", "demo", "token", "manage", "down"):
-        refuse("`{0}` is not a command: use up, test, demo, token, manage or down.".format(command))
+    if command not in ("up", "test", "check", "demo", "token", "manage", "down"):
+        refuse("`{0}` is not a command: use up, test, check, demo, token, manage or down.".format(command))
     os.chdir(ROOT)
-    if command == "test":
-        install(FEATURES["test"])
+    if command in ("test", "check"):
+        install(LOCKS["test"])
+        if command == "check":
+            sys.exit(check())
         run(["-m", "pytest"] + rest)
     if command == "up":
-        install(FEATURES["up"])
+        install(LOCKS["up"])
     elif not os.path.exists(PYTHON):
         refuse("Wardgate is not installed yet: `python3 run.py up` first.")
     os.environ.setdefault("WARDGATE_STARTED_AT", str(STARTED_AT))
     run(["-m", "gateway_project.local", command] + rest)
+
+
+def check():
+    """Run every check, also after one has failed, and return how many failed."""
+    environment = dict(os.environ, **CHECK_ENVIRONMENT)
+    failed = [name for name in CHECKS if subprocess.call([PYTHON] + name, env=environment)]
+    for name in failed:
+        sys.stderr.write("failed: {0}\n".format(" ".join(name)))
+    return len(failed)
 
 
 def install(lock):
