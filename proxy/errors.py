@@ -105,9 +105,12 @@ def denied(call: Call, rule: str, text: str, *, is_hidden: bool) -> tuple[int, b
     """Return HTTP status and body for a call that policy refused.
 
     A denied notification or client answer is dropped with 202, as if it had been taken. What policy hides from the
-    lists is unknown when it is called.
+    lists is unknown when it is called. A denied GET or DELETE of a legacy session gets 405, with which a client does
+    without; after a 202 it would come again at once, and for ever.
     """
     message = call.message
+    if message is None:
+        return 405, b""
     if not isinstance(message, mcp.Request):
         return 202, b""
     if is_hidden and message.kind is not None:
