@@ -316,3 +316,7 @@ def test_a_session_opens_its_replay(admin_client, everything):
     replay = url(Session, "replay", everything.session.pk)
     for page in (url(Session, "changelist"), url(Session, "change", everything.session.pk), reverse("admin:index")):
         assert f'href="{replay}"' in admin_client.get(page).content.decode()
+
+
+def test_times_are_written_the_same_for_everybody_with_their_zone(admin_client, everything):
+    assert "2026-03-01 12:00:00 UTC" in admin_client.get(url(Session, "changelist")).content.decode()
