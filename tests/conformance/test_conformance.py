@@ -8,13 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from sessions.chain import Intact
 from tests.conformance.suite import LEGS, Leg, differences, run_suite
 from tests.support.forwarder import Forwarder, forwarding
-from tests.support.gateway import BEARER, Seed, gateway_running
+from tests.support.gateway import BEARER, OUTCOMES, LiveGateway, Seed, gateway_running
 from tests.support.servers import Server, free_port, running
 
 pytestmark = [pytest.mark.needs_node, pytest.mark.slow]
@@ -32,8 +34,16 @@ def upstream_url(tmp_path: Path) -> Iterator[str]:
         yield f"http://localhost:{port}/mcp"
 
 
+@dataclass(frozen=True, slots=True)
+class Fronted:
+    """A gateway, and the URL under which the suite reaches it."""
+
+    gateway: LiveGateway
+    url: str
+
+
 @pytest.fixture
-def gateway_url(upstream_url: str, tmp_path: Path) -> Iterator[str]:
+def fronted(upstream_url: str, tmp_path: Path) -> Iterator[Fronted]:
     """Run a gateway in front of the conformance server, and the forwarder in front of the gateway."""
     port = free_port()
     asking = {"allows_sampling": True, "allows_elicitation": True, "allows_roots": True}
@@ -49,18 +59,21 @@ def gateway_url(upstream_url: str, tmp_path: Path) -> Iterator[str]:
     with ExitStack() as stack:
         gateway = stack.enter_context(gateway_running(seed, tmp_path, environment=environment))
         stack.enter_context(forwarding(Forwarder(port=port, to_port=gateway.port, headers=gateway.headers)))
-        yield f"{origin}/mcp/{SLUG}"
+        yield Fronted(gateway, f"{origin}/mcp/{SLUG}")
 
 
 @pytest.mark.parametrize("leg", LEGS, ids=lambda leg: leg.name.replace(" ", "-"))
-def test_every_check_ends_through_the_gateway_as_it_does_directly(
-    leg: Leg, upstream_url: str, gateway_url: str, tmp_path: Path
+def test_every_check_ends_through_the_gateway_as_it_does_directly_and_every_call_is_on_record(
+    leg: Leg, upstream_url: str, fronted: Fronted, tmp_path: Path
 ) -> None:
     direct = run_suite(leg, upstream_url, output=tmp_path / "direct")
     assert (direct.counts()["SUCCESS"], direct.counts()["FAILURE"]) == (leg.checks, 0), direct.complaints()
 
-    through = run_suite(leg, gateway_url, output=tmp_path / "gateway")
+    through = run_suite(leg, fronted.url, output=tmp_path / "gateway")
 
     found = differences(direct, through)
     assert not found, "\n".join(found)
     assert (through.counts()["SUCCESS"], through.counts()["FAILURE"]) == (leg.checks, 0), through.complaints()
+    calls = fronted.gateway.wait_for_outcomes()
+    assert all(len(OUTCOMES & set(call["events"])) == 1 for call in calls), "a call without exactly one outcome"
+    assert [type(state) for state in fronted.gateway.chains().values()] == [Intact]

@@ -25,19 +25,23 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 import zstandard
 from psycopg.rows import dict_row
 
+from sessions import chain
 from tests.support.database import fresh_database
 from tests.support.idp import Issuer
 from tests.support.servers import ROOT, Server, free_port, wait_until
 
 AUDIENCE = "wardgate-tests"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ISSUER = "https://idp.test.example"
 UPSTREAM_SECRET = "upstream-secret-7Jq4"
 BEARER = {"kind": "bearer", "secret": UPSTREAM_SECRET}
@@ -170,6 +174,22 @@ class LiveGateway:
             call["events"].append(row["name"])
             call["rows"].append(row)
         return list(calls.values())
+
+    def chains(self) -> dict[UUID, chain.Intact | chain.Broken]:
+        """Return, for each gateway process that wrote into this database, whether its chain of events verifies."""
+        stored: dict[UUID, list[chain.Stored]] = {}
+        for row in self.sql("SELECT * FROM gateway_sessions_event ORDER BY instance_id, seq"):
+            entry = chain.Entry(
+                seq=row["seq"],
+                at_us=(row["at"] - EPOCH) // timedelta(microseconds=1),
+                session=row["session_id"].bytes if row["session_id"] else chain.NOTHING,
+                call=row["call_id"].bytes if row["call_id"] else chain.NOTHING,
+                name=row["name"],
+                body=row["body"].encode(),
+                payload=row["payload"],
+            )
+            stored.setdefault(row["instance_id"], []).append(chain.Stored(entry, row["prev_hash"], row["hash"]))
+        return {instance: chain.verify(instance.bytes, events) for instance, events in stored.items()}
 
     def wait_for_outcomes(self, *, seconds: float = 10.0) -> list[dict[str, Any]]:
         """Return `calls()` once every intent has its outcome; an answer may reach the client a moment earlier.
