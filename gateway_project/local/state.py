@@ -1,4 +1,4 @@
-"""What `up` keeps between starts, in the git-ignored folder `.wardgate/`: secrets, and where the running one is.
+"""What `up` keeps between starts, in the git-ignored folder `.wardgate/`: data, secrets, and where the running one is.
 
 Files of secrets have mode 0600. Losing the master key means losing every stored credential, so it is written once and
 never replaced.
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
-FOLDER = PROJECT / ".wardgate"
+FOLDER = Path(os.environ.get("WARDGATE_FOLDER") or PROJECT / ".wardgate").absolute()
+"""Where it is kept; WARDGATE_FOLDER names another place."""
 
 
 class LocalError(RuntimeError):
