@@ -98,7 +98,7 @@ async def _refuse(call: Call, verdict: Deny | Hold, ports: Ports, reply: ReplyPo
         return
     text = explain.sentence(verdict, _asked(call))
     status, body = errors.denied(call, verdict.rule, text, is_hidden=verdict == rules.NO_RULE)
-    await reply.whole(status, errors.JSON, body, [])
+    await reply.whole(status, errors.JSON, body, [(b"allow", b"POST")] if status == 405 else [])
 
 
 async def _fail(call: Call, kind: str, reply: ReplyPort) -> None:

@@ -206,6 +206,10 @@ class Journal:
                 self._open[pending.call] = self._seq
         self._send()
 
+    def _pump_next_turn(self) -> None:
+        """Let one turn of the loop pass first: what its sockets bring along can still go with this commit."""
+        self._loop.call_soon(self._pump)
+
     def _send(self) -> None:
         pgconn = self._pgconn
         if pgconn is None:
@@ -256,10 +260,9 @@ class Journal:
             self._lost()
         else:
             self._committed(len(self._in_flight))
-            # Whoever was just woken appends its next event within this turn of the loop, and it can still come along.
             if self._queue and not self._is_pump_scheduled:
                 self._is_pump_scheduled = True
-                self._loop.call_soon(self._pump)
+                self._loop.call_soon(self._pump_next_turn)
 
     def _committed(self, count: int) -> None:
         done, self._in_flight = self._in_flight[:count], self._in_flight[count:]

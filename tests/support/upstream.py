@@ -35,7 +35,9 @@ class Seen:
 Script = Callable[[Seen, socket.socket], None]
 
 
-def json_answer(body: bytes, *, status: str = "200 OK", headers: str = "", content_type: str = "application/json") -> bytes:
+def json_answer(
+    body: bytes, *, status: str = "200 OK", headers: str = "", content_type: str = "application/json"
+) -> bytes:
     """Return an HTTP answer with a body of known length."""
     head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
     return head.encode() + body
@@ -109,7 +111,9 @@ class ScriptedUpstream:
                 head, _, buffered = buffered.partition(b"\r\n\r\n")
                 lines = head.decode("latin-1").split("\r\n")
                 verb, path, _ = lines[0].split(" ", 2)
-                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+                headers = {
+                    name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+                }
                 length = int(headers.get("content-length", "0"))
                 while len(buffered) < length:
                     data = connection.recv(65536)

@@ -22,6 +22,7 @@ import redis
 from gateway_project import embedded_place
 from gateway_project.embedded import EmbeddedError, Postgres, Valkey
 from gateway_project.embedded_place import Place
+from tests.support.folders import reachable_folder
 
 PROJECT = Path(__file__).resolve().parents[3]
 WAIT_SECONDS = 20
@@ -42,12 +43,10 @@ time.sleep(120)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder() -> Iterator[Path]:
     """Return a folder that an unprivileged account can reach, as the project's usually is."""
-    for parent in [tmp_path, *tmp_path.parents]:
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-            parent.chmod(stat.S_IMODE(parent.stat().st_mode) | stat.S_IXOTH)
-    return tmp_path / "state"
+    with reachable_folder() as parent:
+        yield parent / "state"
 
 
 @pytest.fixture
@@ -188,6 +187,7 @@ def test_as_root_the_servers_run_as_an_unprivileged_account(postgres):
 @only_root
 def test_as_root_what_others_cannot_reach_is_copied_and_no_mode_is_changed(folder, monkeypatch):
     state = folder.parent / "var"
+    state.mkdir()
     monkeypatch.setattr(embedded_place, "STATE_FOLDER", state)
     monkeypatch.setattr(embedded_place, "_is_reachable", lambda path: state in path.parents)
     modes = {parent: parent.stat().st_mode for parent in folder.parents}

@@ -18,6 +18,8 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from tests.support.folders import reachable_folder
+
 PROJECT = Path(__file__).resolve().parents[3]
 READY_SECONDS = 60
 STOP_SECONDS = 15
@@ -102,8 +104,15 @@ def running(folder: Path, *options: str) -> Iterator[Up]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("up") / "state"
+def folder() -> Iterator[Path]:
+    with reachable_folder() as parent:
+        yield parent / "state"
+
+
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    with reachable_folder() as parent:
+        yield parent / "state"
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +179,8 @@ def test_secrets_are_readable_by_their_owner_only(up, folder):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_down_stops_everything_in_time_and_the_next_start_keeps_data_and_password(tmp_path):
-    state = tmp_path / "state"
-    with running(state, "--no-demo") as first:
+def test_down_stops_everything_in_time_and_the_next_start_keeps_data_and_password(own_folder):
+    with running(own_folder, "--no-demo") as first:
         family = first.family()
         assert first.run("token", "alice").stderr.strip() == (
             "Wardgate runs without its demo, so there is no demo token."
@@ -181,24 +189,23 @@ def test_down_stops_everything_in_time_and_the_next_start_keeps_data_and_passwor
         assert first.run("down").returncode == 0
         assert time.monotonic() - started < 10
         assert wait_for_end(family) == []
-    with running(state, "--no-demo", "--workers", "2") as second:
+    with running(own_folder, "--no-demo", "--workers", "2") as second:
         assert "(shown only this once)" not in second.said
         assert "manage changepassword admin" in second.said
 
 
-def test_killing_up_leaves_no_process_and_the_next_start_works(tmp_path):
-    state = tmp_path / "state"
-    with running(state) as first:
+def test_killing_up_leaves_no_process_and_the_next_start_works(own_folder):
+    with running(own_folder) as first:
         family = first.family()
         assert len(family) > 5
         first.process.kill()
         assert wait_for_end(family) == []
-    with running(state) as second:
+    with running(own_folder) as second:
         assert second.gateway().is_running()
 
 
 @pytest.mark.parametrize("option", ["--port", "--idp-port", "--mcp-port"])
-def test_a_busy_port_is_one_sentence_that_names_the_option(tmp_path, option):
+def test_a_busy_port_is_one_sentence_that_names_the_option(own_folder, option):
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -207,10 +214,10 @@ def test_a_busy_port_is_one_sentence_that_names_the_option(tmp_path, option):
             name: str(free) for name, free in zip(("--port", "--idp-port", "--mcp-port"), free_ports(3), strict=True)
         }
         options = [part for pair in (others | {option: str(port)}).items() for part in pair]
-        refused = command(environment_for(tmp_path / "state"), "up", *options)
+        refused = command(environment_for(own_folder), "up", *options)
     assert refused.returncode == 1
     assert refused.stderr.strip() == f"Port {port} is in use by another program: choose another one with {option}."
-    assert not (tmp_path / "state" / "postgres").exists()
+    assert not (own_folder / "postgres").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence():
@@ -219,9 +226,9 @@ def test_a_folder_that_cannot_be_written_is_one_sentence():
     assert refused.stderr.strip() == "The folder /proc/wardgate cannot be written by this user."
 
 
-def test_a_database_that_does_not_answer_is_one_sentence_without_its_password(tmp_path):
+def test_a_database_that_does_not_answer_is_one_sentence_without_its_password(own_folder):
     port = free_ports(1)[0]
-    environment = environment_for(tmp_path / "state")
+    environment = environment_for(own_folder)
     environment["DATABASE_URL"] = f"postgres://gate:not-for-print@127.0.0.1:{port}/gate"
     refused = command(environment, "up", "--no-demo", "--port", str(free_ports(1)[0]))
     assert refused.returncode == 1
@@ -230,9 +237,9 @@ def test_a_database_that_does_not_answer_is_one_sentence_without_its_password(tm
     assert "not-for-print" not in refused.stderr + refused.stdout
 
 
-def test_commands_that_need_a_running_gateway_say_so(tmp_path):
+def test_commands_that_need_a_running_gateway_say_so(own_folder):
     for name in ("demo", "down", "token"):
         arguments = [name, "alice"] if name == "token" else [name]
-        refused = command(environment_for(tmp_path), *arguments)
+        refused = command(environment_for(own_folder), *arguments)
         assert refused.returncode == 1
         assert "`python3 run.py up` first" in refused.stderr

@@ -100,6 +100,7 @@ def test_a_gateway_killed_at_any_step_leaves_no_call_without_intent_and_none_wit
         if was_intended and label != "outcome_durable":
             assert calls[0]["events"][-1] == "gateway:call:outcome_unknown"
         assert_chains_hold(gateway)
+        upstream.clear()
         assert post(gateway, tool("get_order", order=2)).status_code == 200
 
 
