@@ -7,6 +7,7 @@ unprivileged account) and as a normal user. Needs the `embedded` extra; no Djang
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import re
@@ -126,6 +127,9 @@ class Postgres(_Server):
             self._place.private_folder("postgres")
             self._socket_folder = self._place.socket_folder()
             self._take_lock()
+            if self._throwaway and self._place.is_elsewhere:
+                # Whoever asked for a throwaway removes its own folder and does not know of this one.
+                atexit.register(shutil.rmtree, self._place.home, ignore_errors=True)
             if not self._data.exists():
                 self._initialise()
             self._check_version()
@@ -167,6 +171,8 @@ class Postgres(_Server):
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+        if self._socket_folder is not None and self._place.home not in self._socket_folder.parents:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     @property
     def _data(self) -> Path:

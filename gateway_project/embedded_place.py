@@ -50,6 +50,11 @@ class Place:
             return self._folder
         return STATE_FOLDER / _short_hash(self._folder)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Return whether home is outside of the project's folder."""
+        return self.home != self._folder
+
     @cached_property
     def account(self) -> Account | None:
         """Return the account to drop to; None when this process is a normal user's.

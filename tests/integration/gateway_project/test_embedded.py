@@ -126,8 +126,11 @@ def test_a_folder_with_a_long_path_gets_a_short_socket(folder):
     server = Postgres(folder / ("long-" * 30), throwaway=True)
     try:
         assert query(server.start(), "SELECT 1") == [(1,)]
+        socket_folder = Path(query(server.url, "SHOW unix_socket_directories")[0][0])
+        assert len(str(socket_folder)) < 60
     finally:
         server.stop()
+    assert not socket_folder.exists()
 
 
 def test_an_interrupted_first_start_leaves_no_half_database(postgres, folder):
