@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.machine import CANDIDATE_CPU, LOAD_CPU
+from gateway_project.processes import spawn, stop
 
 UPSTREAM_PORT, NGINX_PORT, FASTMCP_PORT, GATEWAY_PORT = 9000, 9010, 9012, 9020
 CALL = json.dumps(
@@ -50,13 +51,12 @@ class Candidate:
         if not self.command:
             return
         with (logs / f"{self.name}.log").open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = spawn(
                 ["taskset", "-c", str(self.cpu), *self.command],
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                env={**os.environ, **self.environment},
-                start_new_session=True,
+                on_parent_death=signal.SIGTERM,
+                log=log,
+                environment={**os.environ, **self.environment},
+                folder=self.folder or Path("/"),
             )
 
     def wait_until_ready(self, logs: Path) -> str:
@@ -96,17 +96,9 @@ class Candidate:
 
     def stop(self) -> None:
         """End the process and what it started; killed when it does not obey within five seconds."""
-        if self.process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, number)
-                self.process.wait(5)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        self.process = None
+        if self.process is not None:
+            stop(self.process, by=signal.SIGTERM, within_seconds=5)
+            self.process = None
 
 
 def upstream(program: Path) -> Candidate:
@@ -140,6 +132,7 @@ def wardgate(root: Path, python: str, environment: dict[str, str], token: str) -
     """Return the gateway: one uvicorn worker, everything on."""
     command = [python, "-m", "uvicorn", "gateway_project.asgi:application", "--port", str(GATEWAY_PORT)]
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"]
+    command += ["--no-proxy-headers"]
     command += ["--log-level", "warning"]
     url = f"http://127.0.0.1:{GATEWAY_PORT}/mcp/bench"
     return Candidate("wardgate", url, command, environment, root, token)

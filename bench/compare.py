@@ -48,7 +48,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=200, help="streams for each candidate; 0 leaves them out")
     parser.add_argument("--only", help="candidates, comma-separated: direct, nginx, fastmcp-shared, wardgate")
     parser.add_argument("--kit", type=Path, default=KIT, help="folder of the measuring tools")
-    parser.add_argument("--profile", action="store_true", help="show where the CPU of a call goes (py-spy), and stop")
+    parser.add_argument("--profile", action="store_true", help="show where the CPU of a call goes, and stop")
     parser.add_argument("--no-write", action="store_true", help="do not write bench/results")
     chosen = parser.parse_args()
     if chosen.quick:
@@ -171,6 +171,8 @@ def main() -> int:
         if "wardgate" in chosen.only:
             say("starting PostgreSQL (durable) and Valkey, migrating, seeding")
             ours, postgres, database_url = stack.enter_context(gateway())
+            if chosen.profile:
+                profiling.prepare(ours, WORK / "stacks.json")
             live.append(ours)
         for candidate in [upstream, *live]:
             stack.callback(candidate.stop)
@@ -180,7 +182,7 @@ def main() -> int:
                 raise NotReady(f"wardgate does not mask: {answer[:600]}")
         load = Load(kit / "post.lua", upstream.pid or 0, postgres.pid if postgres else None)
         if chosen.profile:
-            say("\n".join(profiling.profile(live[-1], load, WORK)))
+            say("\n".join(profiling.profile(live[-1], load, WORK / "stacks.json")))
             return 0
         results = measure(chosen, live, load)
         streams: dict[str, FirstEvent] = {}

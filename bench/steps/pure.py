@@ -21,7 +21,7 @@ from accounts import tokens
 from bench.machine import CANDIDATE_CPU
 from policies.engine.compile import GrantRow, GuardrailRow, PatternRow, compile_connection
 from policies.engine.packs import DEFAULT_PATTERNS
-from policies.engine.rules import Call, decide
+from policies.engine.rules import Call, ConnectionPolicy, decide
 from proxy.protocol import headers, json_strict, jsonrpc, mcp, sse
 from sessions import chain
 
@@ -142,8 +142,8 @@ def identity() -> Iterator[Step]:
         yield f"tokens.verify, {algorithm}", verify
 
 
-def policy() -> Iterator[Step]:
-    """Fifty rules, of which the last one allows; twenty patterns."""
+def compiled_policy() -> ConnectionPolicy:
+    """Return fifty rules, of which the last one allows, and twenty patterns."""
     grants = [
         GrantRow(id=f"g{i}", connection_id="c", group=(ISSUER, f"team{i}"), tools=[f"team{i}.*"]) for i in range(9)
     ]
@@ -156,9 +156,14 @@ def policy() -> Iterator[Step]:
     ]  # fmt: skip
     guardrails.append(GuardrailRow(id="last", name="z", effect="allow", names=["small", "large", "stream*"]))
     patterns = [PatternRow(p.name, p.pattern, p.check, p.replacement) for p in DEFAULT_PATTERNS[:20]]
-    compiled = compile_connection(
+    return compile_connection(
         "c", grants=grants, guardrails=guardrails, patterns=patterns, literals=[("bench", b"bench-upstream-credential")]
     )
+
+
+def policy() -> Iterator[Step]:
+    """Fifty rules, of which the last one allows; twenty patterns."""
+    compiled = compiled_policy()
 
     class Alice:
         issuer, subject, groups = ISSUER, "alice", frozenset({"eng", "sre"})
