@@ -136,7 +136,7 @@ def install(lock):
         log = os.path.join(VENV, "install.log")
         with open(log, "w") as file:
             file.write(said)
-        refuse(explain(said) + " ({0} has what pip said.)".format(log))
+        refuse("{0} ({1} has what pip said).".format(explain(said).rstrip("."), log))
     with open(stamp, "w") as file:
         file.write(wanted)
 

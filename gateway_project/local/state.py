@@ -128,7 +128,8 @@ def make_folder(folder: Path = FOLDER) -> Path:
         LocalError: it cannot be written.
     """
     try:
-        folder.mkdir(mode=0o711, exist_ok=True)
+        # As root the servers run under another account, which has to pass through.
+        folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, exist_ok=True)
         is_writable = os.access(folder, os.W_OK)
     except OSError:
         is_writable = False

@@ -9,8 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,11 +17,14 @@ import psutil
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from gateway_project import embedded_place
 from gateway_project.embedded import EmbeddedError, Postgres, Valkey
 from gateway_project.embedded_place import Place
 from tests.support.folders import reachable_folder
+from tests.support.processes import still_running
 
 PROJECT = Path(__file__).resolve().parents[3]
 WAIT_SECONDS = 20
@@ -60,13 +62,6 @@ def query(url: str, statement: str) -> list[tuple[str, ...]]:
     with closing(psycopg.connect(url, autocommit=True)) as connection:
         cursor = connection.execute(statement)  # type: ignore[call-overload]
         return cursor.fetchall() if cursor.description else []
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_the_database_of_up_survives_a_power_cut_by_its_settings_and_listens_on_no_port(folder):
@@ -145,7 +140,7 @@ def test_valkey_wants_its_password_and_keeps_its_url_over_a_restart(folder):
         url = server.start()
         with closing(redis.Redis.from_url(url)) as client:
             assert client.ping()
-        without_password = redis.Redis(port=int(url.rpartition(":")[2].partition("/")[0]))
+        without_password = redis.Redis(port=int(url.rpartition(":")[2].partition("/")[0]), retry=Retry(NoBackoff(), 0))
         with closing(without_password), pytest.raises(redis.AuthenticationError):
             without_password.ping()
         assert url.split(":")[2].split("@")[0] not in " ".join(psutil.Process(server.pid).cmdline())
@@ -161,8 +156,8 @@ def test_killing_the_supervisor_leaves_no_process_and_a_database_that_starts_aga
     )
     try:
         assert supervisor.stdout is not None
-        pids = [int(pid) for pid in supervisor.stdout.readline().split()]
-        assert len(pids) == 2
+        servers = [psutil.Process(int(pid)) for pid in supervisor.stdout.readline().split()]
+        assert len(servers) == 2
     finally:
         supervisor.send_signal(signal.SIGKILL)
         supervisor.communicate()
@@ -172,7 +167,7 @@ def test_killing_the_supervisor_leaves_no_process_and_a_database_that_starts_aga
         assert query(server.start(), "SELECT 1") == [(1,)]
     finally:
         server.stop()
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    assert still_running(servers, seconds=WAIT_SECONDS) == []
 
 
 def test_a_user_without_a_name_is_told_so(folder, monkeypatch):

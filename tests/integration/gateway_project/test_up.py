@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.support.folders import reachable_folder
+from tests.support.processes import still_running
 
 PROJECT = Path(__file__).resolve().parents[3]
 READY_SECONDS = 60
@@ -121,11 +122,6 @@ def up(folder: Path) -> Iterator[Up]:
         yield started
 
 
-def wait_for_end(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return those that are still there after the time that stopping may take."""
-    return psutil.wait_procs(processes, timeout=STOP_SECONDS)[1]
-
-
 def verdicts(table: str) -> list[tuple[str, str]]:
     return re.findall(r"^  (\S+) +(allow|deny|hold|not recorded) ", table, re.MULTILINE)
 
@@ -188,7 +184,7 @@ def test_down_stops_everything_in_time_and_the_next_start_keeps_data_and_passwor
         started = time.monotonic()
         assert first.run("down").returncode == 0
         assert time.monotonic() - started < 10
-        assert wait_for_end(family) == []
+        assert still_running(family, seconds=STOP_SECONDS) == []
     with running(own_folder, "--no-demo", "--workers", "2") as second:
         assert "(shown only this once)" not in second.said
         assert "manage changepassword admin" in second.said
@@ -199,7 +195,7 @@ def test_killing_up_leaves_no_process_and_the_next_start_works(own_folder):
         family = first.family()
         assert len(family) > 5
         first.process.kill()
-        assert wait_for_end(family) == []
+        assert still_running(family, seconds=STOP_SECONDS) == []
     with running(own_folder) as second:
         assert second.gateway().is_running()
 
