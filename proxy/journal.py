@@ -39,6 +39,11 @@ SELECT $1::uuid, * FROM unnest(
     $2::bigint[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
     $8::bytea[], $9::bytea[], $10::bytea[])
 """
+_INSERT_ONE = b"""
+INSERT INTO gateway_sessions_event
+    (instance_id, seq, at, session_id, call_id, name, body, payload, prev_hash, hash)
+VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::uuid, $5::uuid, $6::text, $7::text, $8::bytea, $9::bytea, $10::bytea)
+"""
 _OID_BYTEA, _OID_INT8, _OID_TEXT, _OID_TIMESTAMPTZ, _OID_UUID = 17, 20, 25, 1184, 2950
 _ARRAY_HEAD = struct.Struct(">iiIii")
 _LENGTH_INT8 = struct.Struct(">iq")
@@ -216,7 +221,11 @@ class Journal:
             return
         self._sent_at, self._has_failed = self._loop.time(), False
         try:
-            pgconn.send_query_prepared(b"wg_append", _parameters(self._instance, self._batch), _FORMATS)
+            if len(self._batch) == 1:
+                # A lone call is common and waits for two commits: the plain form saves a tenth of each.
+                pgconn.send_query_prepared(b"wg_append_one", _row(self._instance, *self._batch[0]), _FORMATS)
+            else:
+                pgconn.send_query_prepared(b"wg_append", _parameters(self._instance, self._batch), _FORMATS)
             self._flush()
         except psycopg.Error:
             self._lost()
@@ -355,7 +364,10 @@ class Journal:
             written = (row[1] or 0) - (self._batch[0][0].seq - 1)
             if written > 0:
                 self._committed(written)
+        # The plan never depends on the values, and planning anew costs as much as inserting.
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.pgconn.prepare(b"wg_append", _INSERT)
+        connection.pgconn.prepare(b"wg_append_one", _INSERT_ONE)
         await connection.execute("LISTEN wardgate_policy")
 
     def _refuse_all(self) -> None:
@@ -385,6 +397,25 @@ def _expire(pending: _Pending, now: float) -> bool:
     if not pending.future.done():
         pending.future.set_exception(RecordUnavailable(maybe_recorded=pending.is_taken))
     return True
+
+
+_INT8 = struct.Struct(">q")
+
+
+def _row(instance: bytes, entry: chain.Entry, prev_hash: bytes, own_hash: bytes) -> list[bytes | None]:
+    """Return the ten binary parameters of the insert of one event."""
+    return [
+        instance,
+        _INT8.pack(entry.seq),
+        _INT8.pack(entry.at_us - _EPOCH_2000_US),
+        None if entry.session == chain.NOTHING else entry.session,
+        None if entry.call == chain.NOTHING else entry.call,
+        entry.name.encode(),
+        entry.body,
+        entry.payload,
+        prev_hash,
+        own_hash,
+    ]
 
 
 def _parameters(instance: bytes, batch: list[tuple[chain.Entry, bytes, bytes]]) -> list[bytes]:

@@ -14,6 +14,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 _WATCH_AFTER_SECONDS = 0.05
 """Most answers come sooner; only a call that takes longer pays for watching whether its client is still there."""
+_HEAD_WAITS_SECONDS = 0.02
+"""How long the head of a stream waits for the first event, to be sent with it; clients need it within a minute."""
 _STREAM_HEAD = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
@@ -96,6 +98,8 @@ class Reply:
         self._receive, self._send, self._watch, self._stall_seconds = receive, send, watch, stall_seconds
         self._watcher: asyncio.Task[None] | None = None
         self._on_gone: Callable[[], None] | None = None
+        self._head: list[tuple[bytes, bytes]] | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
         self.is_streaming = self.is_done = False
 
     async def whole(self, status: int, content_type: bytes, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
@@ -111,10 +115,10 @@ class Reply:
         await self._send({"type": "http.response.body", "body": body})
 
     async def open_stream(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head of an event stream at once."""
+        """Begin an event stream: its head goes with the first event, or alone when that takes longer."""
         self.is_streaming = True
-        head = [*_STREAM_HEAD, *(pair for pair in headers if pair[0] != b"cache-control")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": head})
+        self._head = [*_STREAM_HEAD, *(pair for pair in headers if pair[0] != b"cache-control")]
+        self._head_timer = asyncio.get_running_loop().call_later(_HEAD_WAITS_SECONDS, self._send_head_late)
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the stream.
@@ -124,6 +128,7 @@ class Reply:
         """
         try:
             with Deadline(self._stall_seconds):
+                await self._send_head()
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
         except TimeoutError:
             raise ClientStalled from None
@@ -132,7 +137,20 @@ class Reply:
         """End the stream."""
         self.stop_watching()
         self.is_done = True
+        await self._send_head()
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def _send_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        head, self._head = self._head, None
+        if head is not None:
+            await self._send({"type": "http.response.start", "status": 200, "headers": head})
+
+    def _send_head_late(self) -> None:
+        self._head_timer = None
+        self._late = asyncio.ensure_future(self._send_head())
 
     def watch(self, on_gone: Callable[[], None]) -> None:
         """Call `on_gone` once when the client leaves before the reply is complete."""
@@ -142,6 +160,9 @@ class Reply:
 
     def stop_watching(self) -> None:
         """Nobody needs to know any more whether the client is there."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         if self._on_gone is None:
             return
         self._on_gone = None
