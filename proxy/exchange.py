@@ -61,8 +61,10 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
         ports.probe("head_received")
         try:
             await _relay(call, answer, ports, reply)
-        finally:
-            answer.close()
+        except BaseException as problem:
+            answer.abort(UpstreamFailed(type(problem).__name__, was_sent=True))
+            raise
+        answer.close()
     except (UpstreamFailed, RecordUnavailable, ClientGone, MaskFailed, AnswerInvalid, InputRefused) as problem:
         await _end_badly(call, problem, ports, reply)
     except BaseException:

@@ -133,10 +133,10 @@ class HttpAnswer:
         return bool(self._parts) or self._is_complete
 
     def _feed(self, data: bytes) -> int:
-        if self._is_closed:
-            return 0
-        self._parts.append(data)
         self._size += len(data)
+        if self._is_closed:
+            return self._size
+        self._parts.append(data)
         self._wake()
         return self._size
 
@@ -243,6 +243,9 @@ class _Connection(asyncio.Protocol):
         if answer is None:
             return
         if answer._feed(data) > _HIGH_WATER_BYTES and not self._is_paused and self._transport is not None:
+            if answer._is_closed:
+                self.abort()
+                return
             self._is_paused = True
             self._transport.pause_reading()
 
