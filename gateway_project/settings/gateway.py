@@ -33,7 +33,8 @@ WARDGATE_WRITE_STALL_SECONDS = env.integer("WARDGATE_WRITE_STALL_SECONDS", 30, a
 
 # How the upstream is reached.
 WARDGATE_CONNECT_SECONDS = env.integer("WARDGATE_CONNECT_SECONDS", 5, at_least=1)
-WARDGATE_UPSTREAM_IDLE_SECONDS = env.integer("WARDGATE_UPSTREAM_IDLE_SECONDS", 30, at_least=1)
+WARDGATE_UPSTREAM_IDLE_SECONDS = env.integer("WARDGATE_UPSTREAM_IDLE_SECONDS", 4, at_least=1)
+"""Shorter than the five seconds after which common servers close an idle connection, so that we close it first."""
 WARDGATE_UPSTREAM_CONNECTIONS = env.integer("WARDGATE_UPSTREAM_CONNECTIONS", 256, at_least=1)
 
 # How the record is kept.
