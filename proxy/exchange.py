@@ -53,6 +53,7 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
     ports.probe("intent_durable")
 
     def connected(abort: Abort) -> None:
+        call.sent_us = time.time_ns() // 1000
         ports.probe("connected")
         reply.watch(lambda: abort(ClientGone()))
 
@@ -129,7 +130,9 @@ async def _relay(call: Call, answer: Answer, ports: Ports, reply: ReplyPort) -> 
 
 async def _relay_message(call: Call, answer: Answer, ports: Ports, reply: ReplyPort) -> None:
     """One JSON message is the whole answer."""
-    judged = judge(call, await answer.whole(ports.limits.message_bytes), now=time.time())
+    body = await answer.whole(ports.limits.message_bytes)
+    call.answered_us = time.time_ns() // 1000
+    judged = judge(call, body, now=time.time())
     if not isinstance(judged, Passed) or not judged.is_final:
         raise AnswerInvalid
     ports.probe("answer_received")
@@ -141,6 +144,7 @@ async def _relay_message(call: Call, answer: Answer, ports: Ports, reply: ReplyP
 async def _relay_other(call: Call, answer: Answer, content_type: bytes, ports: Ports, reply: ReplyPort) -> None:
     """An accepted notification, the end of a session, or the upstream's own HTTP error: the status stays."""
     status, body = answer.status, await answer.whole(ports.limits.message_bytes)
+    call.answered_us = time.time_ns() // 1000
     masker = call.policy.masker
     if content_type == errors.JSON and body:
         try:
@@ -215,6 +219,7 @@ async def _pass_events(call: Call, events: list[sse.ServerEvent], ports: Ports) 
     out: list[bytes] = []
     durable: list[Awaitable[None]] = []
     now = time.time()
+    call.answered_us = int(now * 1_000_000)
     has_ended = False
     for event in events:
         if not event.data:

@@ -79,6 +79,8 @@ class Call:
     received_us: int
     seal: Callable[[str, str], bytes] | None = None
     keep: frozenset[str] = frozenset()
+    sent_us: int = 0
+    answered_us: int = 0
     messages: int = 0
     bytes_out: int = 0
     hits: dict[str, int] = field(default_factory=dict)

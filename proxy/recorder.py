@@ -219,6 +219,8 @@ class Recorder:
             "hits": call.hits,
             "total_us": time.time_ns() // 1000 - call.received_us,
         }
+        if call.sent_us and call.answered_us:
+            body["upstream_us"] = call.answered_us - call.sent_us
         if kind:
             body["kind"] = kind
         if status:

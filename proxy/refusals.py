@@ -33,6 +33,8 @@ def refuse_upstream_request(call: Call, request_id: jsonrpc.RequestId, ports: Po
         outbound=body,
         headers=[*headers, (b"content-type", b"application/json")],
         received_us=time.time_ns() // 1000,
+        sent_us=0,
+        answered_us=0,
         messages=0,
         bytes_out=0,
         hits={},
