@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -17,9 +18,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from bench import candidates, evidence, profiling, report
 from bench.candidates import Candidate, NotReady
@@ -32,6 +36,7 @@ WORK, RESULTS = ROOT / "bench" / ".work", ROOT / "bench" / "results"
 KIT = ROOT.parent / "shared" / "bench-kit"
 FASTMCP = "fastmcp~=4.1.0"
 CONCURRENCIES = (1, 16, 64)
+TURN_SECONDS = 1800
 TOOLS = {"wrk": "wrk", "nginx": "nginx-light", "cc": "gcc libc6-dev", "taskset": "util-linux"}
 MAIL_OF_THE_UPSTREAM = "user5@example.com"
 
@@ -78,6 +83,25 @@ def require(kit: Path, only: set[str]) -> None:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 raise SystemExit(f"Port {port} is in use; the benchmark needs {', '.join(map(str, ports))}.") from None
+
+
+def take_turn() -> IO[str]:
+    """Wait until no other benchmark runs on this machine, and return the lock; it holds as long as it is open."""
+    lock = (Path(tempfile.gettempdir()) / "wardgate-bench.lock").open("w")
+    deadline = time.monotonic() + TURN_SECONDS
+    told = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise SystemExit("Another benchmark has been running on this machine for too long.") from None
+            if not told:
+                say("waiting for another benchmark on this machine")
+                told = True
+            time.sleep(1)
+        else:
+            return lock
 
 
 def build_upstream(kit: Path) -> Path:
@@ -153,6 +177,12 @@ def measure(chosen: argparse.Namespace, live: list[Candidate], load: Load) -> re
 def main() -> int:
     """Run the benchmark; the exit status tells whether every limit holds and the record is complete."""
     chosen = options()
+    with take_turn():
+        return run(chosen)
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Run the benchmark while nobody else does."""
     require(chosen.kit, chosen.only)
     logs = WORK / "logs"
     logs.mkdir(parents=True, exist_ok=True)
