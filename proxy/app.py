@@ -66,6 +66,7 @@ class Request:
     route: Route
     policy: rules.ConnectionPolicy
     verb: str
+    refusal: str | None = None
 
 
 class Refused(Exception):
@@ -129,10 +130,12 @@ class GatewayApp:
             await self._metadata(place, scope["method"], snapshot, reply)
             return
         gate.check_origin(headers, self._site.origins)
+        # Without a current policy nothing passes, but the last one still tells how to say so to whom.
+        latest = self._policy.latest
+        identity = await self._identify(headers, place.slug, latest)
+        request = self._admit(scope, headers, identity, latest.routes.get(place.slug))
         if snapshot is None:
-            raise _rpc_refusal(503, "policy_unavailable", jsonrpc.RECORD_UNAVAILABLE, "The policy cannot be read.")
-        identity = await self._identify(headers, place.slug, snapshot)
-        request = self._admit(scope, headers, identity, snapshot.routes.get(place.slug))
+            request.refusal = "policy_unavailable"
         match request.verb:
             case "POST":
                 await self._post(request, receive, reply)
@@ -156,13 +159,13 @@ class GatewayApp:
         self, scope: Mapping[str, Any], headers: dict[bytes, bytes], identity: Identity, route: Route | None
     ) -> Request:
         """Without a grant the answer is the same as for a connection that does not exist."""
-        if route is not None and route.policy is None:
-            raise _rpc_refusal(503, route.refusal or "", jsonrpc.UPSTREAM_UNAVAILABLE, "This connection is not usable.")
-        if route is None or not rules.has_access(route.policy, identity, now=time.time()):  # type: ignore[arg-type]
+        policy = route.policy if route is not None else None
+        if route is None or policy is None or not rules.has_access(policy, identity, now=time.time()):
             raise _rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
         client = scope.get("client")
         address = client[0] if client else ""
-        return Request(headers, address, identity, route, route.policy, scope["method"])  # type: ignore[arg-type]
+        refusal = "connection_unusable" if route.refusal is not None else None
+        return Request(headers, address, identity, route, policy, scope["method"], refusal)
 
     # POST: one message, or a batch of them.
 
@@ -182,6 +185,8 @@ class GatewayApp:
             raise _protocol_refusal(mcp.refusal(error)) from None
         except mcp.ProtocolRefused as error:
             raise _protocol_refusal(error) from None
+        if request.refusal is not None:
+            raise _refused_as(request.refusal, message.items[0] if isinstance(message, mcp.Batch) else message)
         if isinstance(message, mcp.Batch):
             await self._batch(request, message, tree, known, reply)
             return
@@ -271,6 +276,8 @@ class GatewayApp:
     # GET and DELETE: the legacy era's stream and its end.
 
     async def _session_verb(self, request: Request, reply: Reply) -> None:
+        if request.refusal is not None:
+            raise _refused_as(request.refusal, None)
         if request.headers.get(b"mcp-protocol-version") == mcp.MODERN_VERSION.encode():
             raise Refused(405, "method_not_allowed", b"", [(b"allow", b"POST")])
         if request.verb == "GET" and b"text/event-stream" not in request.headers.get(b"accept", b""):
@@ -338,7 +345,7 @@ class GatewayApp:
         except Exception as error:
             if not isinstance(error, RecordUnavailable):
                 logger.warning("a session cannot be opened: %s", type(error).__name__)
-            raise _record_refusal(message) from None
+            raise _refused_as("record_unavailable", message) from None
 
     async def _open_session(
         self, request: Request, ref: SessionRef, message: mcp.Request | mcp.Notification | mcp.Response | None
@@ -494,14 +501,14 @@ def _protocol_refusal(error: mcp.ProtocolRefused) -> Refused:
     return Refused(error.status, error.reason, error.body)
 
 
-def _record_refusal(message: mcp.Request | mcp.Notification | mcp.Response | None) -> Refused:
-    """Return the answer while no session can be opened: nothing was sent, and the call may be repeated."""
-    failure = errors.FAILURES["record_unavailable"]
+def _refused_as(kind: str, message: mcp.Request | mcp.Notification | mcp.Response | None) -> Refused:
+    """Return the answer to a message for which nothing was sent, for a reason that is not about the message."""
+    failure = errors.FAILURES[kind]
     if isinstance(message, mcp.Request) and message.method not in errors.HANDSHAKE:
         if message.method == "tools/call":
-            meta = {errors.META: {"reason": "record_unavailable"}}
-            return Refused(200, "record_unavailable", mcp.denied_call(message, failure.text, meta=meta))
-        return Refused(200, "record_unavailable", jsonrpc.error(message.id, failure.code, failure.text))
+            body = mcp.denied_call(message, failure.text, meta={errors.META: {"reason": kind}})
+            return Refused(200, kind, body)
+        return Refused(200, kind, jsonrpc.error(message.id, failure.code, failure.text, {"reason": kind}))
     request_id = message.id if isinstance(message, mcp.Request) else None
-    body = jsonrpc.error(request_id, failure.code, failure.text)
-    return Refused(failure.status, "record_unavailable", body, [(b"retry-after", b"5")])
+    body = jsonrpc.error(request_id, failure.code, failure.text, {"reason": kind})
+    return Refused(failure.status, kind, body, [(b"retry-after", b"5")])

@@ -39,6 +39,11 @@ FAILURES: Final[dict[str, Failure]] = {
         jsonrpc.RECORD_UNAVAILABLE,
         "Sent, but the answer could not be recorded and is withheld. It may have run. Do not repeat it; check first.",
     ),
+    "policy_unavailable": Failure(
+        503,
+        jsonrpc.RECORD_UNAVAILABLE,
+        "NOT EXECUTED. The gateway cannot read its policy, so it sent nothing. Try again in a few seconds.",
+    ),
     "connection_unusable": Failure(
         503,
         jsonrpc.UPSTREAM_UNAVAILABLE,
@@ -81,9 +86,6 @@ FAILURES: Final[dict[str, Failure]] = {
     ),
     "token_expired": Failure(
         401, jsonrpc.INVALID_REQUEST, "The access token expired while the answer was under way. The call may have run."
-    ),
-    "server_draining": Failure(
-        503, jsonrpc.UPSTREAM_UNAVAILABLE, "The gateway is stopping. The call may have run; check its effect first."
     ),
 }
 

@@ -290,17 +290,22 @@ class Journal:
         if self._pgconn is None:
             return
         logger.error("the record cannot be written; new calls are refused until the database is back")
+        self._let_go()
+        self._broken.set()
+
+    def _let_go(self) -> None:
+        """Stop using the connection."""
+        if self._pgconn is None:
+            return
         try:
             self._loop.remove_reader(self._pgconn.socket)
             self._loop.remove_writer(self._pgconn.socket)
         except (psycopg.Error, OSError, ValueError):
             pass
         self._pgconn = None
-        self._broken.set()
 
     async def _disconnect(self) -> None:
-        if self._pgconn is not None:
-            self._lost()
+        self._let_go()
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()

@@ -31,7 +31,8 @@ class State(StrEnum):
 class Route:
     """One connection, compiled: where it goes, with what credential, under which policy. Immutable.
 
-    `refusal` is why nothing may pass (a policy that does not compile, a credential that does not open), or None.
+    `refusal` is why nothing may pass (a policy that does not compile, a credential that does not open), or None. With a
+    refusal, `policy` only tells who may know of the connection.
     """
 
     connection_id: UUID

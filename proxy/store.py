@@ -103,6 +103,11 @@ class PolicySource:
         self._task: asyncio.Task[None] | None = None
 
     @property
+    def latest(self) -> Snapshot:
+        """The newest snapshot that could be read, however old; good for saying no in the right words only."""
+        return self._snapshot
+
+    @property
     def current(self) -> Snapshot | None:
         """The snapshot in force; None when it can no longer be trusted to be the current one."""
         if time.monotonic() - self._checked_at > self._stale_seconds:
@@ -269,6 +274,7 @@ def _route(
         refusal = "policy_not_usable"
         logger.error("a rule or pattern of connection %s cannot be compiled: %s", row.slug, error.place)
     if refusal is not None:
+        policy = _doors_only(row, grants)
         logger.error("connection %s refuses every call: %s", row.slug, refusal)
     switches = {
         "sampling": row.allows_sampling,
@@ -291,6 +297,14 @@ def _route(
         policy_version=version,
         refusal=refusal,
     )
+
+
+def _doors_only(row: Connection, grants: list[GrantRow]) -> ConnectionPolicy | None:
+    """Return who may know of a connection that refuses every call; None, and then nobody, when that is unclear, too."""
+    try:
+        return compile_connection(str(row.pk), grants=grants, guardrails=[], patterns=[])
+    except PatternRefused:
+        return None
 
 
 def _open(credential: Credential) -> vault.Secret:

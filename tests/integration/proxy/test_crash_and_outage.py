@@ -19,7 +19,7 @@ from tests.support.gateway import LiveGateway, gateway_running
 from tests.support.servers import wait_until
 from tests.support.upstream import ScriptedUpstream, Seen, scripted_upstream
 
-from .calls import post, tool
+from .calls import post, rpc, tool
 
 LABELS = [
     "decided",
@@ -143,6 +143,33 @@ def test_without_a_database_calls_are_refused_at_once_and_served_again_when_it_i
             assert time.monotonic() - began < 5
             assert_chains_hold(gateway)
             assert_nothing_ran_without_an_intent(gateway, upstream)
+
+
+def test_a_long_outage_still_answers_a_call_with_a_result(
+    gateway_seed: dict[str, Any], own_database: Postgres, tmp_path: Path
+) -> None:
+    limits = {"WARDGATE_POLICY_STALE_SECONDS": "1"}
+    with gateway_running(gateway_seed, tmp_path, dsn=own_database.url, environment=limits) as gateway:
+        own_database.stop()
+        wait_until(
+            lambda: "cannot read its policy" in post(gateway, tool("get_order")).text,
+            what="the refusal for want of a current policy",
+        )
+        answer = post(gateway, tool("get_order"))
+        assert (answer.status_code, answer.json()["result"]["isError"]) == (200, True)
+        assert post(gateway, rpc("initialize", {"protocolVersion": "2025-11-25"})).status_code == 503
+        own_database.start()
+
+
+def test_a_connection_that_cannot_be_used_is_known_only_to_whom_it_is_granted(
+    start_gateway: Any, gateway_seed: dict[str, Any], upstream: ScriptedUpstream
+) -> None:
+    gateway = start_gateway(gateway_seed)
+    gateway.sql("UPDATE policies_maskingpattern SET pattern = '('")
+    wait_until(lambda: "not configured correctly" in post(gateway, tool("get_order")).text, what="the refusal")
+    stranger = post(gateway, tool("get_order"), groups=["strangers"])
+    assert (stranger.status_code, stranger.json()["error"]["code"]) == (404, 40401)
+    assert upstream.bytes_seen == 0
 
 
 def test_an_answer_that_cannot_be_recorded_never_reaches_the_client(
