@@ -223,8 +223,8 @@ def run(chosen: argparse.Namespace) -> int:
         record = None
         if database_url:
             say("  reading the record back")
-            streamed = chosen.streams + 1 if chosen.streams else 0
-            # One call each made the candidate ready and warmed the stream up.
+            streamed = streams["wardgate"].calls if streams else 0
+            # One more call made the candidate ready.
             record = evidence.examine(
                 database_url, answered=load.made["wardgate"] + streamed + 1, in_flight=load.in_flight["wardgate"]
             )
@@ -288,6 +288,7 @@ def as_json(
             name: {
                 "first_p50_us": round(found.first_p50, 1),
                 "first_p99_us": round(found.first_p99, 1),
+                "first_after_idling_us": round(found.idle_p50, 1),
                 "samples": found.samples,
             }
             for name, found in streams.items()

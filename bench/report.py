@@ -87,6 +87,7 @@ def stream_lines(streams: Mapping[str, FirstEvent]) -> list[str]:
     """Return one line for each candidate of the stream measurement."""
     return [
         f"{name:16} first event p50 {found.first_p50:7.0f} us  p99 {found.first_p99:7.0f} us  "
+        f"after idling {found.idle_p50:7.0f} us  "
         f"whole stream p50 {found.total_p50 / 1000:7.1f} ms  ({found.samples} streams of {found.events} events)"
         for name, found in streams.items()
     ]
