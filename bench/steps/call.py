@@ -1,6 +1,6 @@
 """What the gateway's own Python costs for one call, without sockets and without the database.
 
-    DATABASE_URL=postgres://x/y python -m bench.steps.call [--profile]
+    python -m bench.steps.call [--profile]
 
 The real application, recorder and exchange between a request that is already parsed, a journal that is durable at once
 and an upstream that has already answered. What is left out (uvicorn, both sockets, the batch for PostgreSQL) is in
@@ -73,7 +73,7 @@ def application(upstream: Answered) -> Any:
     from proxy.recorder import Recorder
     from proxy.resumes import Resumes
     from proxy.session_refs import SessionGroups, SessionSeal
-    from proxy.store import Snapshot
+    from proxy.store import PolicySource, Snapshot
 
     policy, connection = compiled_policy(), uuid4()
     route = Route(
@@ -110,12 +110,14 @@ def application(upstream: Answered) -> Any:
         return identity
 
     authenticator._verify = verified
+    policy_source = PolicySource(SimpleNamespace(), poll_seconds=1, stale_seconds=3600)
+    policy_source._snapshot, policy_source._checked_at = Snapshot(1, {"bench": route}, {}), time.monotonic()
     recorder = Recorder(Durable(), refuse_seconds=1, withhold_seconds=10)
     groups = SessionGroups(idle_seconds=1800)
     app = GatewayApp(
         site=Site(ORIGIN, frozenset({"127.0.0.1"}), frozenset()),
         bounds=Bounds(4 << 20, 30, 65536, 100, 50, 30),
-        policy=SimpleNamespace(current=Snapshot(1, {"bench": route}, {})),
+        policy=policy_source,
         authenticator=authenticator,
         store=SimpleNamespace(),
         seal=SessionSeal([bytes(32)]),
@@ -181,6 +183,8 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, {CANDIDATE_CPU})
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_project.settings.test")
+    # The settings ask for a database; nothing connects to it.
+    os.environ.setdefault("DATABASE_URL", "postgres://nobody@127.0.0.1/nothing")
     django.setup(set_prefix=False)
     if options.profile:
         with cProfile.Profile() as profile:
