@@ -31,6 +31,7 @@ _EPOCH_2000_US = 946_684_800_000_000
 _RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _WATCH_SECONDS = 0.05
 _STUCK_SECONDS = 10.0
+_MORE_TURNS = 2
 
 _INSERT = b"""
 INSERT INTO gateway_sessions_event
@@ -115,6 +116,7 @@ class Journal:
         self._broken: asyncio.Event = asyncio.Event()
         self._is_fenced = False
         self._is_pump_scheduled = self._has_failed = False
+        self._turns = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.statistics = Statistics()
 
@@ -194,6 +196,14 @@ class Journal:
         self._is_pump_scheduled = False
         if self._in_flight or not self._queue or self._pgconn is None:
             return
+        if self._turns < _MORE_TURNS and 2 * len(self._queue) < len(self._open):
+            # Most calls that are under way have nothing in the queue yet. What the next turns of the loop bring from
+            # their sockets can share this commit; a lone call never waits here.
+            self._turns += 1
+            self._is_pump_scheduled = True
+            self._loop.call_soon(self._pump)
+            return
+        self._turns = 0
         queue, taken = self._queue, self._in_flight
         for _ in range(min(len(queue), self._batch_events)):
             pending = queue.popleft()

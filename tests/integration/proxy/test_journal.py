@@ -1,0 +1,175 @@
+"""The journal against a real PostgreSQL that keeps cutting its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from proxy.journal import Journal
+from proxy.ports import RecordUnavailable
+from sessions import chain
+from tests.support.database import fresh_database
+
+LOCK_KEY = 4711
+
+
+@pytest.fixture(scope="module")
+def dsn() -> Iterator[str]:
+    with fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+def instance(dsn: str) -> UUID:
+    """Register a gateway process, as its start does."""
+    identifier = UUID(bytes=os.urandom(16))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM gateway_sessions_gatewayinstance")
+        connection.execute(
+            "INSERT INTO gateway_sessions_gatewayinstance (id, lock_key, host, pid, process_started, started_at, "
+            "heartbeat_at, open_from_seq, end_reason) VALUES (%s, %s, 'test', 1, '', now(), now(), 1, '')",
+            [identifier, LOCK_KEY],
+        )
+    return identifier
+
+
+def journal_of(dsn: str, instance: UUID, **options: Any) -> Journal:
+    return Journal(dsn, instance.bytes, LOCK_KEY, **{"queue_events": 20_000, "batch_events": 50, **options})
+
+
+def append(journal: Journal, number: int, **options: Any) -> asyncio.Future[None]:
+    given = {"patience": None, **options}
+    return journal.append(
+        "test:event:appended", session=os.urandom(16), call=os.urandom(16), body=b'{"n":%d}' % number, **given
+    )
+
+
+def stored_of(dsn: str, instance: UUID) -> list[chain.Stored]:
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "SELECT seq, at, session_id, call_id, name, body, payload, prev_hash, hash FROM gateway_sessions_event "
+            "WHERE instance_id = %s ORDER BY seq",
+            [instance],
+        ).fetchall()
+    return [
+        chain.Stored(
+            chain.Entry(
+                seq, round(at.timestamp() * 1_000_000), session.bytes, call.bytes, name, body.encode(), payload
+            ),
+            prev_hash,
+            own_hash,
+        )
+        for seq, at, session, call, name, body, payload, prev_hash, own_hash in rows
+    ]
+
+
+def cut(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+async def test_whatever_is_cut_every_event_is_written_once_in_order_and_the_chain_holds(
+    dsn: str, instance: UUID
+) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        waiting: list[asyncio.Future[None]] = []
+        for round_number in range(20):
+            for number in range(100):
+                waiting.append(append(journal, round_number * 100 + number))
+                if number % 10 == 0:
+                    await asyncio.sleep(0)
+            await asyncio.to_thread(cut, dsn)
+        await asyncio.wait_for(asyncio.gather(*waiting), 60)
+        assert journal.statistics.reconnects > 0
+    finally:
+        await journal.stop()
+    stored = stored_of(dsn, instance)
+    assert [event.entry.body for event in stored] == [b'{"n":%d}' % number for number in range(2000)]
+    assert isinstance(chain.verify(instance.bytes, stored), chain.Intact)
+
+
+async def test_an_event_whose_caller_gave_up_in_the_queue_leaves_no_gap(dsn: str, instance: UUID) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        await append(journal, 1)
+        await journal._disconnect()
+        impatient, patient = append(journal, 2, patience=0.1), append(journal, 3)
+        with pytest.raises(RecordUnavailable) as gave_up:
+            await asyncio.wait_for(impatient, 10)
+        assert not gave_up.value.maybe_recorded
+        journal._broken.set()
+        await asyncio.wait_for(patient, 10)
+    finally:
+        await journal.stop()
+    stored = stored_of(dsn, instance)
+    assert [event.entry.body for event in stored] == [b'{"n":1}', b'{"n":3}']
+    assert isinstance(chain.verify(instance.bytes, stored), chain.Intact)
+
+
+async def test_an_intent_is_refused_at_once_while_nothing_can_be_written(dsn: str, instance: UUID) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        await journal._disconnect()
+        with pytest.raises(RecordUnavailable):
+            append(journal, 1, opens=True)
+    finally:
+        await journal.stop()
+
+
+async def test_a_full_queue_refuses_intents_and_still_takes_outcomes(dsn: str, instance: UUID) -> None:
+    journal = journal_of(dsn, instance, queue_events=10)
+    await journal.start()
+    try:
+        waiting = [append(journal, number) for number in range(10)]
+        with pytest.raises(RecordUnavailable):
+            append(journal, 10, opens=True)
+        waiting.append(append(journal, 11, closes=True))
+        await asyncio.wait_for(asyncio.gather(*waiting), 10)
+    finally:
+        await journal.stop()
+
+
+async def test_a_process_whose_chain_another_one_ended_writes_no_more(dsn: str, instance: UUID) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        await append(journal, 1)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("UPDATE gateway_sessions_gatewayinstance SET ended_at = now() WHERE id = %s", [instance])
+        await asyncio.to_thread(cut, dsn)
+        lost = append(journal, 2, patience=20)
+        with pytest.raises(RecordUnavailable):
+            await asyncio.wait_for(lost, 10)
+        assert journal.is_fenced
+    finally:
+        await journal.stop()
+    assert len(stored_of(dsn, instance)) == 1
+
+
+async def test_the_oldest_open_intent_is_known(dsn: str, instance: UUID) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        first, second = os.urandom(16), os.urandom(16)
+        for call in (first, second):
+            await journal.append("i", session=chain.NOTHING, call=call, body=b"{}", patience=5, opens=True)
+        assert journal.open_from_seq == 1
+        await journal.append("o", session=chain.NOTHING, call=first, body=b"{}", patience=5, closes=True)
+        assert journal.open_from_seq == 2
+        await journal.append("o", session=chain.NOTHING, call=second, body=b"{}", patience=5, closes=True)
+        assert journal.open_from_seq == 5
+    finally:
+        await journal.stop()
