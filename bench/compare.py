@@ -47,8 +47,8 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="one round of 2 s and fewer streams: a look, not a measurement"
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--secs", type=float, default=3, help="length of one run of wrk")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--secs", type=float, default=2, help="length of one run of wrk")
     parser.add_argument("--conc", default=",".join(map(str, CONCURRENCIES)), help="concurrencies, comma-separated")
     parser.add_argument("--streams", type=int, default=200, help="streams for each candidate; 0 leaves them out")
     parser.add_argument("--only", help="candidates, comma-separated: direct, nginx, fastmcp-shared, wardgate")

@@ -55,25 +55,26 @@ def table(results: Results) -> list[str]:
     return lines
 
 
+def ratio(ours: Sequence[Run], theirs: Sequence[Run]) -> float:
+    """Return the median over the rounds of our rate to theirs: what drifts between rounds hits both of one."""
+    return statistics.median(one.rps / other.rps for one, other in zip(ours, theirs, strict=True))
+
+
 def judge(results: Results, streams: Mapping[str, FirstEvent]) -> list[Judgement]:
     """Return what the budget asks of the gateway, as far as the run measured it."""
     found: list[Judgement] = []
-
-    def figure(name: str, concurrency: int, what: str) -> float | None:
-        runs = results.get((name, concurrency))
-        return middle(runs, what) if runs else None
-
-    ours = figure("wardgate", 16, "rps")
-    if ours:
-        if peer := figure("fastmcp-shared", 16, "rps"):
-            found.append(Judgement("requests/s against FastMCP, shared client, c=16", ours / peer, 12, True, "x"))
-        if bare := figure("nginx", 16, "rps"):
-            found.append(Judgement("requests/s against bare nginx, c=16", ours / bare, 1 / 14, True, "x"))
-        cpu = figure("wardgate", 16, "cpu_us") or 0
+    if ours := results.get(("wardgate", 16)):
+        if peer := results.get(("fastmcp-shared", 16)):
+            times = ratio(ours, peer)
+            found.append(Judgement("requests/s against FastMCP, shared client, c=16", times, 12, True, "x"))
+        if bare := results.get(("nginx", 16)):
+            found.append(Judgement("requests/s against bare nginx, c=16", ratio(ours, bare), 1 / 14, True, "x"))
+        cpu = middle(ours, "cpu_us")
         found.append(Judgement("CPU of the gateway for each call, c=16", cpu, 200, False, "us"))
-    alone, without = figure("wardgate", 1, "p50"), figure("direct", 1, "p50")
+    alone, without = results.get(("wardgate", 1)), results.get(("direct", 1))
     if alone and without:
-        found.append(Judgement("p50 above direct, c=1", (alone - without) / 1000, 1.5, False, "ms"))
+        added = (middle(alone, "p50") - middle(without, "p50")) / 1000
+        found.append(Judgement("p50 above direct, c=1", added, 1.5, False, "ms"))
     if "wardgate" in streams and "direct" in streams:
         late = (streams["wardgate"].first_p50 - streams["direct"].first_p50) / 1000
         found.append(Judgement("first event of a paced stream, later than direct", late, 1.0, False, "ms"))

@@ -1,6 +1,6 @@
 """Measure the gateway beside the bare upstream, nginx and FastMCP's proxy, in one run.
 
-    python3 bench/run.py [--quick] [--rounds 3] [--secs 3] [--only direct,wardgate] [--profile]
+    python3 bench/run.py [--quick] [--rounds 5] [--secs 2] [--only direct,wardgate] [--profile]
 
 Needs the project's virtual environment with its development tools, wrk, nginx, a C compiler and taskset, and the kit of
 measuring tools (`--kit`). This file only finds the environment; `bench.compare` does the work.
