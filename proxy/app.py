@@ -18,7 +18,8 @@ import orjson
 
 from accounts.tokens import Identity
 from policies.engine import rules
-from proxy import errors, exchange, gate
+from proxy import errors, exchange, gate, refused
+from proxy.collected import Collected
 from proxy.identity import Authenticator, Unauthenticated
 from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, Route, SessionRef
 from proxy.protocol import headers as header_rules
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 _SESSION_ID = b"mcp-session-id"
 _CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
-_SCOPE = "mcp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,6 @@ class Request:
     refusal: str | None = None
 
 
-class Refused(Exception):
-    """The request is answered here and now, as HTTP."""
-
-    def __init__(self, status: int, code: str, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-        super().__init__(code)
-        self.status, self.code, self.body, self.headers = status, code, body, headers or []
-
-
 class GatewayApp:
     """Serves `/mcp/<slug>` and the metadata of each connection."""
 
@@ -107,17 +99,17 @@ class GatewayApp:
             slug = place.slug
             await self._serve(place, scope, receive, reply)
         except gate.GateRefused as error:
-            await self._refuse(scope, slug, reply, _http_refusal(error.status, error.code))
+            await self._refuse(scope, slug, reply, refused.http_refusal(error.status, error.code))
         except header_rules.HeaderRefused as error:
-            await self._refuse(scope, slug, reply, _protocol_refusal(mcp.refusal(error)))
-        except Refused as error:
+            await self._refuse(scope, slug, reply, refused.protocol_refusal(mcp.refusal(error)))
+        except refused.Refused as error:
             await self._refuse(scope, slug, reply, error)
         except ClientGone:
             logger.info("a client left before its answer was complete", extra={"connection": slug})
         except Exception:
             logger.exception("a request failed in a way that is not foreseen", extra={"connection": slug})
             if not (reply.is_streaming or reply.is_done):
-                await self._refuse(scope, slug, reply, _http_refusal(500, "internal_error"))
+                await self._refuse(scope, slug, reply, refused.http_refusal(500, "internal_error"))
         finally:
             reply.stop_watching()
 
@@ -142,7 +134,7 @@ class GatewayApp:
             case "GET" | "DELETE":
                 await self._session_verb(request, reply)
             case _:
-                raise Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, POST, DELETE")])
+                raise refused.Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, POST, DELETE")])
 
     # Identity and admission.
 
@@ -150,7 +142,7 @@ class GatewayApp:
         try:
             return await self._authenticator.authenticate(headers, self._resource(slug), snapshot)
         except Unauthenticated as error:
-            raise _unauthenticated(error, self._site.public_url, slug) from None
+            raise refused.unauthenticated(error, self._site.public_url, slug) from None
 
     def _resource(self, slug: str) -> str:
         return f"{self._site.public_url}/mcp/{slug}"
@@ -161,7 +153,7 @@ class GatewayApp:
         """Without a grant the answer is the same as for a connection that does not exist."""
         policy = route.policy if route is not None else None
         if route is None or policy is None or not rules.has_access(policy, identity, now=time.time()):
-            raise _rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
+            raise refused.rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
         client = scope.get("client")
         address = client[0] if client else ""
         refusal = "connection_unusable" if route.refusal is not None else None
@@ -182,11 +174,11 @@ class GatewayApp:
                 batch_elements=self._bounds.batch_elements,
             )
         except json_strict.JsonRefused as error:
-            raise _protocol_refusal(mcp.refusal(error)) from None
+            raise refused.protocol_refusal(mcp.refusal(error)) from None
         except mcp.ProtocolRefused as error:
-            raise _protocol_refusal(error) from None
+            raise refused.protocol_refusal(error) from None
         if request.refusal is not None:
-            raise _refused_as(request.refusal, message.items[0] if isinstance(message, mcp.Batch) else message)
+            raise refused.refused_as(request.refusal, message.items[0] if isinstance(message, mcp.Batch) else message)
         if isinstance(message, mcp.Batch):
             await self._batch(request, message, tree, known, reply)
             return
@@ -198,7 +190,7 @@ class GatewayApp:
         most = self._bounds.body_bytes
         declared = request.headers.get(b"content-length", b"0")
         if len(declared) > 12 or not declared.isdigit() or int(declared) > most:
-            raise _too_large()
+            raise refused.too_large()
         parts: list[bytes] = []
         size = 0
         try:
@@ -206,15 +198,17 @@ class GatewayApp:
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":
-                        raise Refused(400, "body_cut_off", b"")
+                        raise refused.Refused(400, "body_cut_off", b"")
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > most:
-                        raise _too_large()
+                        raise refused.too_large()
                     if not message.get("more_body"):
                         return parts[0] if len(parts) == 1 else b"".join(parts)
         except TimeoutError:
-            raise _rpc_refusal(408, "body_too_slow", jsonrpc.INVALID_REQUEST, "The body came too slowly.") from None
+            raise refused.rpc_refusal(
+                408, "body_too_slow", jsonrpc.INVALID_REQUEST, "The body came too slowly."
+            ) from None
 
     async def _call(
         self,
@@ -277,11 +271,13 @@ class GatewayApp:
 
     async def _session_verb(self, request: Request, reply: Reply) -> None:
         if request.refusal is not None:
-            raise _refused_as(request.refusal, None)
+            raise refused.refused_as(request.refusal, None)
         if request.headers.get(b"mcp-protocol-version") == mcp.MODERN_VERSION.encode():
-            raise Refused(405, "method_not_allowed", b"", [(b"allow", b"POST")])
+            raise refused.Refused(405, "method_not_allowed", b"", [(b"allow", b"POST")])
         if request.verb == "GET" and b"text/event-stream" not in request.headers.get(b"accept", b""):
-            raise _rpc_refusal(406, "not_acceptable", jsonrpc.INVALID_REQUEST, "Accept must name text/event-stream.")
+            raise refused.rpc_refusal(
+                406, "not_acceptable", jsonrpc.INVALID_REQUEST, "Accept must name text/event-stream."
+            )
         known = self._known_session(request)
         ref = known or await self._session(request, None, starts=False)
         call = Call(
@@ -315,7 +311,7 @@ class GatewayApp:
         try:
             return self._seal.open(token, request.identity, request.route)
         except SessionUnknown:
-            raise Refused(404, "session_unknown", jsonrpc.SESSION_NOT_FOUND_BODY) from None
+            raise refused.Refused(404, "session_unknown", jsonrpc.SESSION_NOT_FOUND_BODY) from None
 
     async def _session(
         self, request: Request, message: mcp.Request | mcp.Notification | mcp.Response | None, *, starts: bool
@@ -345,7 +341,7 @@ class GatewayApp:
         except Exception as error:
             if not isinstance(error, RecordUnavailable):
                 logger.warning("a session cannot be opened: %s", type(error).__name__)
-            raise _refused_as("record_unavailable", message) from None
+            raise refused.refused_as("record_unavailable", message) from None
 
     async def _open_session(
         self, request: Request, ref: SessionRef, message: mcp.Request | mcp.Notification | mcp.Response | None
@@ -388,14 +384,14 @@ class GatewayApp:
     async def _metadata(self, place: gate.Place, verb: str, snapshot: Snapshot | None, reply: Reply) -> None:
         """Protected resource metadata (RFC 9728); the same for every slug, so that it tells nobody what exists."""
         if verb not in {"GET", "HEAD", "OPTIONS"}:
-            raise Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, HEAD, OPTIONS")])
+            raise refused.Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, HEAD, OPTIONS")])
         if snapshot is None:
-            raise _http_refusal(503, "policy_unavailable")
+            raise refused.http_refusal(503, "policy_unavailable")
         body = orjson.dumps(
             {
                 "resource": self._resource(place.slug),
                 "authorization_servers": sorted(snapshot.providers),
-                "scopes_supported": [_SCOPE],
+                "scopes_supported": [refused.SCOPE],
                 "bearer_methods_supported": ["header"],
                 "resource_name": "Wardgate",
             }
@@ -407,53 +403,14 @@ class GatewayApp:
         ]
         await reply.whole(200, errors.JSON, b"" if verb != "GET" else body, cors)
 
-    async def _refuse(self, scope: Mapping[str, Any], slug: str, reply: Reply, refused: Refused) -> None:
+    async def _refuse(self, scope: Mapping[str, Any], slug: str, reply: Reply, refusal: refused.Refused) -> None:
         """Count the refusal in the record and answer it."""
         client = scope.get("client")
-        self._recorder.refused(refused.code, client[0] if client else "", slug)
+        self._recorder.refused(refusal.code, client[0] if client else "", slug)
         if reply.is_streaming or reply.is_done:
             return
-        content_type = errors.JSON if refused.body else b""
-        await reply.whole(refused.status, content_type, refused.body, refused.headers)
-
-
-class Collected:
-    """A reply that keeps what it gets, for one element of a batch."""
-
-    def __init__(self) -> None:
-        self.is_streaming = False
-        self._body = b""
-        self._events: list[bytes] = []
-
-    async def whole(self, status: int, content_type: bytes, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        """Keep the body."""
-        self._body = body
-
-    async def open_stream(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Expect events."""
-        self.is_streaming = True
-
-    async def write(self, data: bytes) -> None:
-        """Keep the events; only the last message, the answer, goes into the array."""
-        self._events.append(data)
-
-    async def close(self) -> None:
-        """Nothing more comes."""
-
-    def watch(self, on_gone: Any) -> None:
-        """A batch is not cancelled half way: each element ends in its own outcome."""
-
-    def answer(self, request_id: jsonrpc.RequestId) -> bytes:
-        """Return the element's answer; an element that got none has an error of its own."""
-        if self.is_streaming:
-            from proxy.protocol.sse import EventStreamDecoder
-
-            for event in reversed(EventStreamDecoder().feed(b"".join(self._events))):
-                if event.data and jsonrpc.read_answer(event.data).kind in {"result", "error"}:
-                    return event.data
-        elif self._body:
-            return self._body
-        return jsonrpc.error(request_id, jsonrpc.UPSTREAM_UNAVAILABLE, "The upstream gave no answer.")
+        content_type = errors.JSON if refusal.body else b""
+        await reply.whole(refusal.status, content_type, refusal.body, refusal.headers)
 
 
 def _own_values(message: mcp.Request | mcp.Notification | mcp.Response) -> frozenset[str]:
@@ -472,43 +429,3 @@ def _client_info(message: mcp.Request | mcp.Notification | mcp.Response | None) 
     if not isinstance(info, dict):
         return "", ""
     return tuple(value if isinstance(value := info.get(key), str) else "" for key in ("name", "version"))  # type: ignore[return-value]
-
-
-def _unauthenticated(error: Unauthenticated, public_url: str, slug: str) -> Refused:
-    """Return the 401 that tells a client where to log in (RFC 6750 section 3, RFC 9728 section 5.1)."""
-    metadata = f"{public_url}/.well-known/oauth-protected-resource/mcp/{slug}"
-    challenge = f'Bearer resource_metadata="{metadata}", scope="{_SCOPE}"'
-    if error.code != "token_missing":
-        challenge += f', error="invalid_token", error_description="{error.detail}"'
-    body = orjson.dumps({"error": "invalid_token", "code": error.code, "error_description": error.detail})
-    return Refused(401, error.code, body, [(b"www-authenticate", challenge.encode("latin-1", "replace"))])
-
-
-def _http_refusal(status: int, code: str) -> Refused:
-    return Refused(status, code, orjson.dumps({"error": code}))
-
-
-def _rpc_refusal(status: int, code: str, rpc_code: int, text: str) -> Refused:
-    headers = [(b"retry-after", b"5")] if status == 503 else []
-    return Refused(status, code, jsonrpc.error(None, rpc_code, text, {"reason": code}), headers)
-
-
-def _too_large() -> Refused:
-    return _rpc_refusal(413, "body_too_large", jsonrpc.INVALID_REQUEST, "The body is too large.")
-
-
-def _protocol_refusal(error: mcp.ProtocolRefused) -> Refused:
-    return Refused(error.status, error.reason, error.body)
-
-
-def _refused_as(kind: str, message: mcp.Request | mcp.Notification | mcp.Response | None) -> Refused:
-    """Return the answer to a message for which nothing was sent, for a reason that is not about the message."""
-    failure = errors.FAILURES[kind]
-    if isinstance(message, mcp.Request) and message.method not in errors.HANDSHAKE:
-        if message.method == "tools/call":
-            body = mcp.denied_call(message, failure.text, meta={errors.META: {"reason": kind}})
-            return Refused(200, kind, body)
-        return Refused(200, kind, jsonrpc.error(message.id, failure.code, failure.text, {"reason": kind}))
-    request_id = message.id if isinstance(message, mcp.Request) else None
-    body = jsonrpc.error(request_id, failure.code, failure.text, {"reason": kind})
-    return Refused(failure.status, kind, body, [(b"retry-after", b"5")])

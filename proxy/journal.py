@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,37 +21,16 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from proxy import journal_rows
 from proxy.ports import RecordUnavailable
 from sessions import chain
 
 logger = logging.getLogger(__name__)
 
-_EPOCH_2000_US = 946_684_800_000_000
 _RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _WATCH_SECONDS = 0.05
 _STUCK_SECONDS = 10.0
 _MORE_TURNS = 2
-
-_INSERT = b"""
-INSERT INTO gateway_sessions_event
-    (instance_id, seq, at, session_id, call_id, name, body, payload, prev_hash, hash)
-SELECT $1::uuid, * FROM unnest(
-    $2::bigint[], $3::timestamptz[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
-    $8::bytea[], $9::bytea[], $10::bytea[])
-"""
-_INSERT_ONE = b"""
-INSERT INTO gateway_sessions_event
-    (instance_id, seq, at, session_id, call_id, name, body, payload, prev_hash, hash)
-VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::uuid, $5::uuid, $6::text, $7::text, $8::bytea, $9::bytea, $10::bytea)
-"""
-_OID_BYTEA, _OID_INT8, _OID_TEXT, _OID_TIMESTAMPTZ, _OID_UUID = 17, 20, 25, 1184, 2950
-_ARRAY_HEAD = struct.Struct(">iiIii")
-_LENGTH_INT8 = struct.Struct(">iq")
-_LENGTH = struct.Struct(">i")
-_NULL = _LENGTH.pack(-1)
-_SIXTEEN = _LENGTH.pack(16)
-_THIRTY_TWO = _LENGTH.pack(32)
-_FORMATS = [pq.Format.BINARY] * 10
 
 
 @dataclass(slots=True, eq=False)
@@ -231,11 +209,13 @@ class Journal:
             return
         self._sent_at, self._has_failed = self._loop.time(), False
         try:
-            if len(self._batch) == 1:
-                # A lone call is common and waits for two commits: the plain form saves a tenth of each.
-                pgconn.send_query_prepared(b"wg_append_one", _row(self._instance, *self._batch[0]), _FORMATS)
-            else:
-                pgconn.send_query_prepared(b"wg_append", _parameters(self._instance, self._batch), _FORMATS)
+            # A lone call is common and waits for two commits: the plain form saves a tenth of each.
+            name, parameters = (
+                (b"wg_append_one", journal_rows.row(self._instance, *self._batch[0]))
+                if len(self._batch) == 1
+                else (b"wg_append", journal_rows.parameters(self._instance, self._batch))
+            )
+            pgconn.send_query_prepared(name, parameters, journal_rows.FORMATS)
             self._flush()
         except psycopg.Error:
             self._lost()
@@ -381,8 +361,8 @@ class Journal:
                 self._committed(written)
         # The plan never depends on the values, and planning anew costs as much as inserting.
         await connection.execute("SET plan_cache_mode = force_generic_plan")
-        connection.pgconn.prepare(b"wg_append", _INSERT)
-        connection.pgconn.prepare(b"wg_append_one", _INSERT_ONE)
+        connection.pgconn.prepare(b"wg_append", journal_rows.INSERT)
+        connection.pgconn.prepare(b"wg_append_one", journal_rows.INSERT_ONE)
         await connection.execute("LISTEN wardgate_policy")
 
     def _refuse_all(self) -> None:
@@ -412,63 +392,3 @@ def _expire(pending: _Pending, now: float) -> bool:
     if not pending.future.done():
         pending.future.set_exception(RecordUnavailable(maybe_recorded=pending.is_taken))
     return True
-
-
-_INT8 = struct.Struct(">q")
-
-
-def _row(instance: bytes, entry: chain.Entry, prev_hash: bytes, own_hash: bytes) -> list[bytes | None]:
-    """Return the ten binary parameters of the insert of one event."""
-    return [
-        instance,
-        _INT8.pack(entry.seq),
-        _INT8.pack(entry.at_us - _EPOCH_2000_US),
-        None if entry.session == chain.NOTHING else entry.session,
-        None if entry.call == chain.NOTHING else entry.call,
-        entry.name.encode(),
-        entry.body,
-        entry.payload,
-        prev_hash,
-        own_hash,
-    ]
-
-
-def _parameters(instance: bytes, batch: list[tuple[chain.Entry, bytes, bytes]]) -> list[bytes]:
-    """Return the ten binary parameters of the insert; arrays in PostgreSQL's binary format."""
-    seqs: list[bytes] = []
-    times: list[bytes] = []
-    sessions: list[bytes] = []
-    calls: list[bytes] = []
-    names: list[bytes] = []
-    bodies: list[bytes] = []
-    payloads: list[bytes] = []
-    previous: list[bytes] = []
-    hashes: list[bytes] = []
-    length, numbered = _LENGTH.pack, _LENGTH_INT8.pack
-    for (seq, at_us, session, call, name, body, payload), prev_hash, own_hash in batch:
-        encoded = name.encode()
-        seqs.append(numbered(8, seq))
-        times.append(numbered(8, at_us - _EPOCH_2000_US))
-        sessions.append(_NULL if session == chain.NOTHING else _SIXTEEN + session)
-        calls.append(_NULL if call == chain.NOTHING else _SIXTEEN + call)
-        names += (length(len(encoded)), encoded)
-        bodies += (length(len(body)), body)
-        if payload is None:
-            payloads.append(_NULL)
-        else:
-            payloads += (length(len(payload)), payload)
-        previous += (_THIRTY_TWO, prev_hash)
-        hashes += (_THIRTY_TWO, own_hash)
-    count = len(batch)
-    columns = (
-        (_OID_INT8, seqs),
-        (_OID_TIMESTAMPTZ, times),
-        (_OID_UUID, sessions),
-        (_OID_UUID, calls),
-        (_OID_TEXT, names),
-        (_OID_TEXT, bodies),
-        (_OID_BYTEA, payloads),
-        (_OID_BYTEA, previous),
-        (_OID_BYTEA, hashes),
-    )
-    return [instance, *(b"".join((_ARRAY_HEAD.pack(1, 1, oid, count, 1), *parts)) for oid, parts in columns)]

@@ -1,0 +1,64 @@
+"""Requests that are answered as HTTP here and now, and the words for each reason."""
+
+from __future__ import annotations
+
+import orjson
+
+from proxy import errors
+from proxy.identity import Unauthenticated
+from proxy.protocol import jsonrpc, mcp
+
+SCOPE = "mcp"
+"""The one scope that a token needs; what it may do is a matter of policy."""
+
+
+class Refused(Exception):
+    """The request is answered here and now, as HTTP."""
+
+    def __init__(self, status: int, code: str, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        super().__init__(code)
+        self.status, self.code, self.body, self.headers = status, code, body, headers or []
+
+
+def unauthenticated(error: Unauthenticated, public_url: str, slug: str) -> Refused:
+    """Return the 401 that tells a client where to log in (RFC 6750 section 3, RFC 9728 section 5.1)."""
+    metadata = f"{public_url}/.well-known/oauth-protected-resource/mcp/{slug}"
+    challenge = f'Bearer resource_metadata="{metadata}", scope="{SCOPE}"'
+    if error.code != "token_missing":
+        challenge += f', error="invalid_token", error_description="{error.detail}"'
+    body = orjson.dumps({"error": "invalid_token", "code": error.code, "error_description": error.detail})
+    return Refused(401, error.code, body, [(b"www-authenticate", challenge.encode("latin-1", "replace"))])
+
+
+def http_refusal(status: int, code: str) -> Refused:
+    """Return a refusal of something that is not a message yet: only its code goes back."""
+    return Refused(status, code, orjson.dumps({"error": code}))
+
+
+def rpc_refusal(status: int, code: str, rpc_code: int, text: str) -> Refused:
+    """Return a refusal in JSON-RPC's words, without an id; a 503 says when to come again."""
+    headers = [(b"retry-after", b"5")] if status == 503 else []
+    return Refused(status, code, jsonrpc.error(None, rpc_code, text, {"reason": code}), headers)
+
+
+def too_large() -> Refused:
+    """Return the refusal of a body over the limit."""
+    return rpc_refusal(413, "body_too_large", jsonrpc.INVALID_REQUEST, "The body is too large.")
+
+
+def protocol_refusal(error: mcp.ProtocolRefused) -> Refused:
+    """Return the refusal of a message that is not valid MCP."""
+    return Refused(error.status, error.reason, error.body)
+
+
+def refused_as(kind: str, message: mcp.Request | mcp.Notification | mcp.Response | None) -> Refused:
+    """Return the answer to a message for which nothing was sent, for a reason that is not about the message."""
+    failure = errors.FAILURES[kind]
+    if isinstance(message, mcp.Request) and message.method not in errors.HANDSHAKE:
+        if message.method == "tools/call":
+            body = mcp.denied_call(message, failure.text, meta={errors.META: {"reason": kind}})
+            return Refused(200, kind, body)
+        return Refused(200, kind, jsonrpc.error(message.id, failure.code, failure.text, {"reason": kind}))
+    request_id = message.id if isinstance(message, mcp.Request) else None
+    body = jsonrpc.error(request_id, failure.code, failure.text, {"reason": kind})
+    return Refused(failure.status, kind, body, [(b"retry-after", b"5")])
