@@ -18,10 +18,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
@@ -264,6 +266,16 @@ def conclude(
     return 0 if not faults and all(judgement.holds for judgement in judgements) else 1
 
 
+def machine() -> str:
+    """Say on what the figures were taken, as far as it matters."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    how = "with" if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "") else "without"
+    return (
+        f"{len(models)} cores ({models[0].partition(': ')[2] if models else platform.machine()}), "
+        f"CPython {platform.python_version()} built {how} profile-guided optimisation, uvloop {version('uvloop')}"
+    )
+
+
 def as_json(
     now: datetime,
     chosen: argparse.Namespace,
@@ -276,8 +288,7 @@ def as_json(
     """Return everything that the run found."""
     return {
         "at": now.isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "machine": machine(),
         "rounds": chosen.rounds,
         "seconds": chosen.secs,
         "runs": [

@@ -15,6 +15,21 @@ from bench.load import Load
 SECONDS, CONCURRENCY = 15, 16
 WAIT_SECONDS = 10
 SHOWN = 40
+STEPS = {
+    "event loop": ("asyncio/runners",),
+    "HTTP server (uvicorn, its task and locks)": ("uvicorn/", "asyncio/", "_weakrefset"),
+    "gate, headers, JSON, message": (
+        "proxy/gate", "proxy/app", "proxy/protocol/headers", "proxy/protocol/json_strict", "json/",
+        "proxy/protocol/mcp", "proxy/protocol/messages", "proxy/session_refs", "gateway_project/asgi", "proxy/wiring",
+    ),
+    "identity": ("proxy/identity", "accounts/"),
+    "policy": ("policies/engine/rules", "policies/engine/globs", "policies/engine/verdicts"),
+    "masking (the answer and the recorded request)": ("policies/engine/", "re2/"),
+    "record: events, hash chain, statement": ("proxy/recorder", "proxy/journal", "sessions/", "psycopg"),
+    "upstream connection": ("proxy/upstream", "connections/"),
+    "relay, exchange, reply": ("proxy/",),
+}  # fmt: skip
+"""Steps of a call by the beginning of a module's path; the first that fits counts."""
 
 
 def prepare(candidate: Candidate, output: Path) -> None:
@@ -53,6 +68,10 @@ def _tables(stacks: list[tuple[list[str], int]], cpu_us: float) -> list[str]:
         own[stack[0]] += count
         for frame in set(stack):
             inclusive[frame] += count
+    by_step: Counter[str] = Counter()
+    for module, count in by_module.items():
+        fitting = (step for step, begins in STEPS.items() if module.startswith(begins))
+        by_step[next(fitting, "constructors of values, and the rest")] += count
     total = max(sum(by_module.values()), 1)
 
     def lines(title: str, counted: Counter[str], most: int) -> list[str]:
@@ -62,6 +81,7 @@ def _tables(stacks: list[tuple[list[str], int]], cpu_us: float) -> list[str]:
 
     return [
         f"{total} samples",
+        *lines("step", by_step, SHOWN),
         *lines("module (innermost Python frame)", by_module, SHOWN),
         *lines("function, its own time", own, SHOWN),
         *lines("function, with everything that it calls", inclusive, SHOWN + 30),
