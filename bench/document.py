@@ -1,6 +1,7 @@
 """Writes the newest result into docs/performance.md: `python -m bench.document [--profile FILE] [--pure FILE]`.
 
-FILE is what `bench/run.py --profile` or `bench.steps.pure` printed. Only what stands between the page's markers changes.
+FILE is what `bench/run.py --profile` or `bench.steps.pure` printed. Only what stands between the page's markers is
+written anew.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ def runs(found: list[dict[str, Any]]) -> list[str]:
             return f"{statistics.median(one[what] for one in rounds):,.0f}" if shown else "-"
 
         is_process = name != "direct"
-        rows.append(
-            (bold(name), str(run["concurrency"]), figure("rps"), figure("p50"), figure("p99"))
-            + (figure("cpu_us", is_process), figure("database_us", name == "wardgate"), figure("rss_mib", is_process))
-        )
+        ours = name == "wardgate"
+        cells = [figure("rps"), figure("p50"), figure("p99"), figure("cpu_us", is_process)]
+        cells += [figure("database_us", ours), figure("rss_mib", is_process)]
+        rows.append((bold(name), str(run["concurrency"]), *cells))
     return table(*rows)
 
 
@@ -72,8 +73,8 @@ def results(path: Path) -> list[str]:
     ]
     record = result["record"]
     return [
-        f"`bench/results/{path.name}`, {result['at'][:10]}: {result['machine']}. Medians of {result['rounds']} rounds of",
-        f"{result['seconds']:g} s.",
+        f"`bench/results/{path.name}`, {result['at'][:10]}, medians of {result['rounds']} rounds of {result['seconds']:g} s.",
+        f"{result['machine']}.",
         "",
         *runs(result["runs"]),
         "",
@@ -95,8 +96,9 @@ def profile(path: Path) -> list[str]:
     start = next(place for place, line in enumerate(lines) if line.endswith("  step")) + 1
     steps = [line.split(None, 1) for line in lines[start : lines.index("", start)]]
     return [
-        f"`python3 bench/run.py --profile`, concurrency 16, {cpu} us of CPU for each call. A sampler in the process counts",
-        "the Python stack for each tick of CPU time; system calls and C libraries belong to the function that called them.",
+        f"`python3 bench/run.py --profile`, concurrency 16, {cpu} us of CPU for each call. A sampler in the process",
+        "counts the Python stack for each tick of CPU time; system calls and C libraries belong to the function that",
+        "called them.",
         "",
         *table(("step", "us"), *((name, cost) for cost, name in steps)),
     ]
