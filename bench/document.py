@@ -73,7 +73,7 @@ def results(path: Path) -> list[str]:
     ]
     record = result["record"]
     return [
-        f"`bench/results/{path.name}`, {result['at'][:10]}, medians of {result['rounds']} rounds of {result['seconds']:g} s.",
+        f"`bench/results/{path.name}`: medians of {result['rounds']} rounds of {result['seconds']:g} s.",
         f"{result['machine']}.",
         "",
         *runs(result["runs"]),
