@@ -35,9 +35,12 @@ class Application:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] == "http":
-            raw_path = scope.get("raw_path") or scope["path"].encode()
+            raw_path = scope.get("raw_path")
+            if raw_path is None:
+                raw_path = scope["path"].encode()
+                scope = {**scope, "raw_path": raw_path}
             if gate.is_ours(raw_path):
-                await self._data_path({**scope, "raw_path": raw_path}, receive, send)
+                await self._data_path(scope, receive, send)
                 return
             if raw_path in {b"/healthz", b"/readyz"}:
                 await self._health(raw_path, send)

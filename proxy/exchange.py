@@ -36,6 +36,10 @@ from proxy.session_refs import negotiated
 
 EVENT_STREAM = b"text/event-stream"
 _SESSION_ID = b"mcp-session-id"
+_NEVER_RELAYED = frozenset(
+    {b"content-type", b"content-length", b"transfer-encoding", b"date", b"server", b"connection"}
+)
+"""What almost every answer carries and the client gets from us."""
 
 
 async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
@@ -273,6 +277,8 @@ async def _end_of_stream(call: Call, ports: Ports, reply: ReplyPort) -> None:
 
 def _relayed(call: Call, answer: Answer) -> list[tuple[bytes, bytes]]:
     """Return the headers for the client: the upstream's that may pass, its session id sealed."""
+    if answer.headers.keys() <= _NEVER_RELAYED:
+        return []
     headers = [
         pair for pair in header_rules.relayed(answer.headers.items()) if pair[0] not in {_SESSION_ID, b"content-type"}
     ]

@@ -175,6 +175,9 @@ class ConnectionPolicy:
     _by_principal: dict[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
     _by_group: dict[str, dict[str, tuple[Grant, ...]]] = field(init=False, repr=False, compare=False)
     _memo: dict[tuple[str, str | None], Spoken] = field(init=False, repr=False, compare=False)
+    _held: dict[tuple[str, str, frozenset[str] | None], tuple[Grant, ...]] = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """Sort the rules by precedence, so that the first match decides, and index the grants by their holder."""
@@ -193,9 +196,22 @@ class ConnectionPolicy:
         object.__setattr__(self, "_by_principal", by_principal)
         object.__setattr__(self, "_by_group", by_group)
         object.__setattr__(self, "_memo", {})
+        object.__setattr__(self, "_held", {})
 
     def grants_of(self, identity: Subject) -> Iterable[Grant]:
-        """Every grant that names the caller or one of the caller's groups, in force or not."""
+        """Every grant that names the caller or one of the caller's groups, in force or not.
+
+        Remembered for each caller and set of groups: a call asks twice, and whoever calls once calls again.
+        """
+        key = (identity.issuer, identity.subject, identity.groups)
+        held = self._held.get(key)
+        if held is None:
+            if len(self._held) >= MEMO_ENTRIES:
+                self._held.clear()
+            held = self._held[key] = tuple(self._grants_of(identity))
+        return held
+
+    def _grants_of(self, identity: Subject) -> Iterable[Grant]:
         own = self._by_principal.get((identity.issuer, identity.subject), ())
         of_issuer = self._by_group.get(identity.issuer)
         if of_issuer is None or not identity.groups:
