@@ -12,6 +12,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_JSON = b"application/json"
 _WATCH_AFTER_SECONDS = 0.05
 """Most answers come sooner; only a call that takes longer pays for watching whether its client is still there."""
 _HEAD_WAITS_SECONDS = 0.02
@@ -106,7 +107,10 @@ class Reply:
         """Send a complete answer; an empty `content_type` is left out."""
         head = [*headers, (b"content-length", b"%d" % len(body))]
         if content_type:
-            head += [(b"content-type", content_type), (b"x-content-type-options", b"nosniff")]
+            head.append((b"content-type", content_type))
+            if content_type != _JSON:
+                # Nobody takes JSON for a page; text that came from an upstream might be.
+                head.append((b"x-content-type-options", b"nosniff"))
         if not any(name == b"cache-control" for name, _ in headers):
             head.append((b"cache-control", b"no-store"))
         self.stop_watching()
