@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _WATCH_SECONDS = 0.05
 _STUCK_SECONDS = 10.0
+_CONNECT_SECONDS = 5.0
 _MORE_TURNS = 2
 
 
@@ -308,7 +309,7 @@ class Journal:
             for attempt in range(1_000_000_000):
                 try:
                     await self._connect()
-                except (psycopg.Error, OSError):
+                except (psycopg.Error, OSError, TimeoutError):
                     await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
                     continue
                 self.statistics.reconnects += 1
@@ -317,9 +318,11 @@ class Journal:
                 return
 
     async def _connect(self) -> None:
-        connection = await asyncio.wait_for(psycopg.AsyncConnection.connect(self._conninfo, autocommit=True), 5)
+        connection = await asyncio.wait_for(
+            psycopg.AsyncConnection.connect(self._conninfo, autocommit=True), _CONNECT_SECONDS
+        )
         try:
-            await self._prepare(connection)
+            await asyncio.wait_for(self._prepare(connection), _CONNECT_SECONDS)
         except BaseException:
             await connection.close()
             raise
@@ -361,8 +364,9 @@ class Journal:
                 self._committed(written)
         # The plan never depends on the values, and planning anew costs as much as inserting.
         await connection.execute("SET plan_cache_mode = force_generic_plan")
-        connection.pgconn.prepare(b"wg_append", journal_rows.INSERT)
-        connection.pgconn.prepare(b"wg_append_one", journal_rows.INSERT_ONE)
+        # Prepared in SQL: libpq's own call would wait for the answer and stop the event loop meanwhile.
+        await connection.execute(b"PREPARE wg_append AS " + journal_rows.INSERT)
+        await connection.execute(b"PREPARE wg_append_one AS " + journal_rows.INSERT_ONE)
         await connection.execute("LISTEN wardgate_policy")
 
     def _refuse_all(self) -> None:
