@@ -45,7 +45,7 @@ class _Pending:
     expires: float
     opens: bool
     closes: bool
-    future: asyncio.Future[None] | None
+    future: asyncio.Future[None]
     is_taken: bool = False
 
 
@@ -273,7 +273,7 @@ class Journal:
         for pending in done:
             if pending.closes:
                 self._open.pop(pending.call, None)
-            if pending.future is not None and not pending.future.done():
+            if not pending.future.done():
                 pending.future.set_result(None)
 
     def _lost(self) -> None:
@@ -371,7 +371,7 @@ class Journal:
 
     def _refuse_all(self) -> None:
         for pending in [*self._in_flight, *self._queue]:
-            if pending.future is not None and not pending.future.done():
+            if not pending.future.done():
                 pending.future.set_exception(RecordUnavailable(maybe_recorded=pending.is_taken))
         self._queue.clear()
 
@@ -391,7 +391,7 @@ class Journal:
 
 def _expire(pending: _Pending, now: float) -> bool:
     """Fail the future of an event whose caller's patience is over; tell whether it was."""
-    if pending.expires > now or pending.future is None:
+    if pending.expires > now:
         return False
     if not pending.future.done():
         pending.future.set_exception(RecordUnavailable(maybe_recorded=pending.is_taken))

@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max
-from django.db.models.functions import Coalesce
 
 from accounts.models import Principal
 
@@ -108,9 +106,3 @@ def instance_beat(*, instance_id: UUID, open_from_seq: int, now: datetime) -> bo
 def instance_end(*, instance_id: UUID, reason: str, now: datetime) -> bool:
     """End a process's chain; False when it has been ended already."""
     return bool(GatewayInstance.objects.filter(pk=instance_id, ended_at=None).update(ended_at=now, end_reason=reason))
-
-
-def last_seq(*, instance_id: UUID) -> int:
-    """Return the last sequence number of a chain, 0 when it has no event."""
-    found = Event.objects.filter(instance=instance_id).aggregate(seq=Coalesce(Max("seq"), 0))
-    return int(found["seq"])
