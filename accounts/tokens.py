@@ -68,14 +68,34 @@ class Provider:
     pinned_jwks: Mapping[str, Any] | None = field(hash=False, repr=False)
     allowed_networks: tuple[str, ...]
     requires_nbf: bool = True
+    subject_claim: str = "sub"
+    roles_claim: str = ""
+    name_claim: str = ""
+    authorized_parties: frozenset[str] = frozenset()
+    tenant_claim: str = "tid"
+    tenants: frozenset[str] = frozenset()
+    required_claims: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
+    principal_kind: str = "unknown"
+    missing_groups_are_unknown: bool = False
+    uses_directory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """What is left of a principal's access: one connection (by slug), and tools by glob. It only takes away."""
+
+    connection: str
+    tools: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who a verified token speaks for. The key is (issuer, subject); e-mail and name are for display only.
 
-    `groups` is None when they are unknown: the issuer said that there are some and left them out. `expires_at` is in
-    seconds since 1970; `token_digest` is the SHA-256 of the whole token.
+    `groups` is None when they are unknown: the issuer said that there are some and left them out. `expires_at` and
+    `issued_at` are in seconds since 1970; `token_digest` is the SHA-256 of the whole token. `session_id` is the
+    provider's own session (`sid`). `kind` is human, machine, agent or unknown. `actors` are those who act for the
+    subject (RFC 8693 section 4.1), the one at the gateway first.
     """
 
     issuer: str
@@ -89,6 +109,11 @@ class Identity:
     provider_id: str
     token_id: str
     audiences: frozenset[str]
+    issued_at: int = 0
+    session_id: str = ""
+    kind: str = "unknown"
+    actors: tuple[str, ...] = ()
+    narrowing: Narrowing | None = None
 
 
 @dataclass(frozen=True, slots=True)

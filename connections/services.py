@@ -9,9 +9,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
+from accounts import addresses
 from accounts.saving import Refusals
 
-from . import addresses, vault
+from . import vault
 from .exceptions import CredentialUnreadable, MasterKeysUnusable
 from .models import Connection, Credential
 

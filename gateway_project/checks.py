@@ -18,7 +18,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 
-from connections import vault
+from accounts import vault
 
 SECRET_KEY_CHARACTERS = 50
 SECRET_KEY_DISTINCT_CHARACTERS = 5

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from accounts.addresses import Upstream
 from accounts.tokens import Identity
-from connections.addresses import Upstream
 from connections.vault import Secret
 from policies.engine.masking import Masked
 from policies.engine.rules import ConnectionPolicy

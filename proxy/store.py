@@ -20,9 +20,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection, transaction
 
-from accounts import tokens
+from accounts import addresses, tokens
 from accounts.models import IdentityProvider
-from connections import addresses, vault
+from accounts.values import provider_value
+from connections import vault
 from connections.models import Connection, Credential
 from connections.services import credential_aad
 from policies.engine.compile import GrantRow, GuardrailRow, PatternRow, compile_connection
@@ -202,7 +203,7 @@ def _load() -> Snapshot:
         row.slug: _route(row, version, grants, guardrails, patterns)
         for row in Connection.objects.filter(is_active=True).select_related("credential")
     }
-    providers = {row.issuer: _provider(row) for row in IdentityProvider.objects.filter(is_active=True)}
+    providers = {row.issuer: provider_value(row) for row in IdentityProvider.objects.filter(is_active=True)}
     return Snapshot(version, routes, providers)
 
 
@@ -221,24 +222,6 @@ def _grant_row(grant: AccessGrant) -> GrantRow:
         resources=grant.resources,
         valid_from=None if grant.valid_from is None else grant.valid_from.timestamp(),
         valid_until=None if grant.valid_until is None else grant.valid_until.timestamp(),
-    )
-
-
-def _provider(row: IdentityProvider) -> tokens.Provider:
-    return tokens.Provider(
-        id=str(row.pk),
-        name=row.name,
-        issuer=row.issuer,
-        audiences=frozenset(row.audiences),
-        algorithms=frozenset(row.algorithms),
-        token_types=frozenset(row.token_types),
-        groups_claim=row.groups_claim,
-        max_token_seconds=row.max_token_seconds,
-        leeway_seconds=row.leeway_seconds,
-        jwks_url=row.jwks_url,
-        pinned_jwks=row.pinned_jwks,
-        allowed_networks=tuple(row.allowed_networks),
-        requires_nbf=row.requires_nbf,
     )
 
 

@@ -23,9 +23,9 @@ import django
 import uvloop
 
 from accounts import tokens
+from accounts.addresses import parse_upstream_url
 from bench.machine import CANDIDATE_CPU
 from bench.steps.pure import CALL, ISSUER, RAW_HEADERS, RESOURCE, answer, compiled_policy, log_lines
-from connections.addresses import parse_upstream_url
 
 ROUNDS, CALLS = 60, 200
 ORIGIN = RESOURCE.removesuffix("/mcp/bench")

@@ -205,13 +205,13 @@ class TestSealed:
 
     @pytest.mark.parametrize("part", ["wrapped_key", "ciphertext"])
     def test_binds_each_of_its_parts_to_the_place(self, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("connections.vault.AESGCM.generate_key", lambda bit_length: bytes(range(32)))
+        monkeypatch.setattr("accounts.vault.AESGCM.generate_key", lambda bit_length: bytes(range(32)))
         mine, other = seal(RING, CANARY, aad=AAD), seal(RING, CANARY, aad=AAD + b"x")
         with pytest.raises(CannotOpen):
             open_sealed(RING, with_part(mine, part, getattr(other, part)), aad=AAD)
 
     def test_does_not_open_with_a_data_key_of_another_length(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("connections.vault.AESGCM.generate_key", lambda bit_length: bytes(range(16)))
+        monkeypatch.setattr("accounts.vault.AESGCM.generate_key", lambda bit_length: bytes(range(16)))
         sealed = seal(RING, CANARY, aad=AAD)
         with pytest.raises(CannotOpen):
             open_sealed(RING, sealed, aad=AAD)

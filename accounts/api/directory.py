@@ -8,9 +8,9 @@ from typing import Any
 from django.db.models import QuerySet
 from rest_framework import serializers
 
-from . import selectors, services
-from .models import Group, IdentityProvider, Principal
-from .rest import ReadViewSet, ServiceViewSet, StrictModelSerializer, Texts
+from accounts import selectors, services
+from accounts.models import Group, IdentityProvider, Principal
+from accounts.rest import ReadViewSet, ServiceViewSet, StrictModelSerializer, Texts
 
 
 class IdentityProviderSerializer(StrictModelSerializer):

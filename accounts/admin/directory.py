@@ -1,4 +1,4 @@
-"""WHO, in the console: people, principals, providers and groups."""
+"""WHO, in the console: people, roles, principals, providers and groups."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from . import services
-from .console import EvidenceAdmin, ServiceAdmin, ServiceForm
-from .models import Group, IdentityProvider, Principal, User
+from accounts import services
+from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
+from accounts.models import Group, IdentityProvider, Principal, User
 
 admin.site.unregister(Role)
 for login_model in (AccessAttempt, AccessFailureLog, AccessLog):

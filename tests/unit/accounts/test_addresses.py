@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connections.addresses import (
+from accounts.addresses import (
     MAX_NETWORKS,
     NetworkRefused,
     Upstream,

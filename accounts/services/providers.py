@@ -11,9 +11,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from . import keys
-from .models import ALGORITHMS, Group, IdentityProvider, default_algorithms
-from .saving import Refusals
+from accounts import keys
+from accounts.models import ALGORITHMS, Group, IdentityProvider, default_algorithms
+from accounts.saving import Refusals
 
 PRIVATE_KEY_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 """Members of a JSON Web Key that hold secret material (RFC 7518, sections 6.2.2, 6.3.2 and 6.4)."""

@@ -1,0 +1,5 @@
+"""WHO, in the console."""
+
+from __future__ import annotations
+
+from . import directory as directory

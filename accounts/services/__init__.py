@@ -1,0 +1,7 @@
+"""Writes of identity. Every one is a use case, in one transaction, with the time passed in."""
+
+from __future__ import annotations
+
+from .providers import PRIVATE_KEY_MEMBERS, group_delete, group_save, provider_delete, provider_save
+
+__all__ = ["PRIVATE_KEY_MEMBERS", "group_delete", "group_save", "provider_delete", "provider_save"]
