@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import httptools
 
-from connections import addresses
+from accounts import addresses
 from proxy.ports import Abort, Call, UpstreamFailed
 
 _HEAD_BYTES = 64 * 1024
