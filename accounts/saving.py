@@ -32,11 +32,27 @@ class Refusals:
         Raises:
             ValidationError: by field, the model's own refusals and those added here; nothing is written.
         """
+        self.check(row)
+        row.save()
+
+    def check(self, row: models.Model, *, is_unique_elsewhere: bool = False) -> None:
+        """Clean `row` in full without saving it; `is_unique_elsewhere` leaves uniqueness to whoever writes it.
+
+        Raises:
+            ValidationError: by field, the model's own refusals and those added here.
+        """
         try:
-            row.full_clean()
+            row.full_clean(validate_unique=not is_unique_elsewhere, validate_constraints=not is_unique_elsewhere)
         except ValidationError as error:
             for field, errors in error.error_dict.items():
                 self._fields.setdefault(field, []).extend(errors)
+        self.raise_any()
+
+    def raise_any(self) -> None:
+        """Raise what was added so far.
+
+        Raises:
+            ValidationError: by field, if anything was.
+        """
         if self._fields:
             raise ValidationError(self._fields)
-        row.save()

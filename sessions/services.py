@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts.models import Principal
+from accounts.services import principal_seen
 
 from .models import Event, GatewayInstance, Session
 
@@ -28,21 +28,26 @@ class Opening:
     client_version: str
     user_agent: str
     remote_address: str
+    kind: str = "unknown"
 
 
 @transaction.atomic
 def session_open(*, session_id: UUID, opening: Opening, now: datetime) -> Session:
     """Create the session, and its principal when it is seen for the first time.
 
-    A principal is known by issuer and subject alone; name and e-mail are refreshed for display.
+    A principal is known by issuer and subject alone; name, e-mail, kind and where it was last seen are refreshed.
     """
-    principal, _ = Principal.objects.get_or_create(
-        issuer=opening.issuer, subject=opening.subject, defaults={"first_seen": now}
+    client = f"{opening.client_name[:200]} {opening.client_version[:50]}".strip() or opening.user_agent
+    principal = principal_seen(
+        issuer=opening.issuer,
+        subject=opening.subject,
+        kind=opening.kind,
+        display_name=opening.display_name,
+        email=opening.email,
+        address=opening.remote_address,
+        client=client,
+        now=now,
     )
-    principal.last_seen = now
-    principal.display_name = opening.display_name[:255] or principal.display_name
-    principal.email = opening.email[:320] or principal.email
-    principal.save(update_fields=["last_seen", "display_name", "email"])
     return Session.objects.create(
         id=session_id,
         principal=principal,

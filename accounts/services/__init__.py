@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from .principals import PrincipalHasEvidence, principal_delete, principal_ensure, principal_save, principal_seen
 from .providers import PRIVATE_KEY_MEMBERS, group_delete, group_save, provider_delete, provider_save
 
-__all__ = ["PRIVATE_KEY_MEMBERS", "group_delete", "group_save", "provider_delete", "provider_save"]
+__all__ = [
+    "PRIVATE_KEY_MEMBERS",
+    "PrincipalHasEvidence",
+    "group_delete",
+    "group_save",
+    "principal_delete",
+    "principal_ensure",
+    "principal_save",
+    "principal_seen",
+    "provider_delete",
+    "provider_save",
+]
