@@ -11,7 +11,7 @@ from django.utils import timezone
 class SamlProvider(models.Model):
     """A SAML identity provider, for logins to the console and for assertions at the token endpoint.
 
-    Its principals have the entity id as issuer; groups belong to `provider`, the same organisation's identity provider.
+    Whom it vouches for are principals of `provider`, the same organisation's identity provider: its issuer, its groups.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -45,7 +45,11 @@ class SamlProvider(models.Model):
 
 
 class SamlRequest(models.Model):
-    """An AuthnRequest that waits for its answer; bound to one browser and used once."""
+    """An AuthnRequest that waits for its answer; bound to one browser, answered once and used once.
+
+    The answer arrives in a POST from another site, to which a browser attaches no SameSite=Lax cookie. What it proved is
+    kept here until the same browser fetches it with its cookie.
+    """
 
     request_id = models.CharField(max_length=64, primary_key=True)
     saml_provider = models.ForeignKey(SamlProvider, on_delete=models.CASCADE, related_name="+")
@@ -53,6 +57,8 @@ class SamlRequest(models.Model):
     next_path = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+    answer = models.JSONField(null=True, blank=True, help_text="What the answer proved; gone once it was used.")
     used_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
