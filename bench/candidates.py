@@ -131,8 +131,7 @@ def fastmcp(kit: Path, python: Path) -> Candidate:
 def wardgate(root: Path, python: str, environment: dict[str, str], token: str) -> Candidate:
     """Return the gateway: one uvicorn worker, everything on."""
     command = [python, "-m", "uvicorn", "gateway_project.asgi:application", "--port", str(GATEWAY_PORT)]
-    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"]
-    command += ["--no-proxy-headers"]
-    command += ["--log-level", "warning"]
+    command += ["--loop", "uvloop", "--http", "proxy.http_protocol:GatewayProtocol", "--no-access-log"]
+    command += ["--no-server-header", "--no-proxy-headers", "--log-level", "warning"]
     url = f"http://127.0.0.1:{GATEWAY_PORT}/mcp/bench"
     return Candidate("wardgate", url, command, environment, root, token)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from proxy.identity import Authenticator, Unauthenticated
 from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, Route, SessionRef
 from proxy.protocol import headers as header_rules
 from proxy.protocol import json_strict, jsonrpc, mcp
-from proxy.reply import Deadline, Receive, Reply, Send, Watch
+from proxy.reply import BODY, HEAD, Deadline, Receive, Reply, Send, Watch
 from proxy.session_refs import GroupKey, SessionGroups, SessionSeal, SessionUnknown
 from proxy.store import PolicySource, Snapshot, Store
 from sessions.services import Opening
@@ -57,9 +57,19 @@ class Site:
 
 
 @dataclass(slots=True)
+class Head:
+    """What the head of a request says, past the gates that look at nothing else."""
+
+    place: gate.Place
+    headers: dict[bytes, bytes]
+    outbound: list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
 class Request:
     """One HTTP request past the gates: who sends what to where."""
 
+    head: Head
     headers: dict[bytes, bytes]
     address: str
     identity: Identity
@@ -90,14 +100,19 @@ class GatewayApp:
         self._watch = Watch()
         self._json_limits = json_strict.Limits(bytes=bounds.body_bytes)
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request; whatever is not foreseen is logged and denied."""
         reply = Reply(receive, send, self._watch, stall_seconds=self._bounds.write_stall_seconds)
         slug = ""
         try:
+            head = scope.get(HEAD)
+            if head is not None:
+                slug = head.place.slug
+                await self._serve(head, scope, receive, reply)
+                return
             place = gate.place(scope["raw_path"], scope["query_string"])
             slug = place.slug
-            await self._serve(place, scope, receive, reply)
+            await self._read_and_serve(place, scope, receive, reply)
         except gate.GateRefused as error:
             await self._refuse(scope, slug, reply, refused.http_refusal(error.status, error.code))
         except header_rules.HeaderRefused as error:
@@ -113,24 +128,33 @@ class GatewayApp:
         finally:
             reply.stop_watching()
 
-    async def _serve(self, place: gate.Place, scope: Mapping[str, Any], receive: Receive, reply: Reply) -> None:
+    async def _read_and_serve(
+        self, place: gate.Place, scope: MutableMapping[str, Any], receive: Receive, reply: Reply
+    ) -> None:
+        """Pass the gates that look at the head alone."""
         bounds = self._bounds
         headers = header_rules.read(scope["headers"], count=bounds.header_count, size=bounds.header_bytes)
         gate.check_host(headers, self._site.hosts)
-        snapshot = self._policy.current
         if place.is_metadata:
-            await self._metadata(place, scope["method"], snapshot, reply)
+            await self._metadata(place, scope["method"], self._policy.current, reply)
             return
         gate.check_origin(headers, self._site.origins)
+        head = Head(place, headers, header_rules.outbound(headers, has_body=scope["method"] == "POST"))
+        await self._serve(head, scope, receive, reply)
+
+    async def _serve(self, head: Head, scope: MutableMapping[str, Any], receive: Receive, reply: Reply) -> None:
+        slug = head.place.slug
         # Without a current policy nothing passes, but the last one still tells how to say so to whom.
         latest = self._policy.latest
-        identity = await self._identify(headers, place.slug, latest)
-        request = self._admit(scope, headers, identity, latest.routes.get(place.slug))
-        if snapshot is None:
+        identity = await self._identify(head.headers, slug, latest)
+        request = self._admit(scope, head, identity, latest.routes.get(slug))
+        if self._policy.current is None:
             request.refusal = "policy_unavailable"
+        # Whoever got here may send this head again without having it read again (`http_protocol`).
+        scope[HEAD] = head
         match request.verb:
             case "POST":
-                await self._post(request, receive, reply)
+                await self._post(request, scope.pop(BODY, None), receive, reply)
             case "GET" | "DELETE":
                 await self._session_verb(request, reply)
             case _:
@@ -147,9 +171,7 @@ class GatewayApp:
     def _resource(self, slug: str) -> str:
         return f"{self._site.public_url}/mcp/{slug}"
 
-    def _admit(
-        self, scope: Mapping[str, Any], headers: dict[bytes, bytes], identity: Identity, route: Route | None
-    ) -> Request:
+    def _admit(self, scope: Mapping[str, Any], head: Head, identity: Identity, route: Route | None) -> Request:
         """Without a grant the answer is the same as for a connection that does not exist."""
         policy = route.policy if route is not None else None
         if route is None or policy is None or not rules.has_access(policy, identity, now=time.time()):
@@ -157,13 +179,16 @@ class GatewayApp:
         client = scope.get("client")
         address = client[0] if client else ""
         refusal = "connection_unusable" if route.refusal is not None else None
-        return Request(headers, address, identity, route, policy, scope["method"], refusal)
+        return Request(head, head.headers, address, identity, route, policy, scope["method"], refusal)
 
     # POST: one message, or a batch of them.
 
-    async def _post(self, request: Request, receive: Receive, reply: Reply) -> None:
+    async def _post(self, request: Request, body: bytes | None, receive: Receive, reply: Reply) -> None:
         header_rules.require_json(request.headers)
-        body = await self._read_limited(request, receive)
+        if body is None:
+            body = await self._read_limited(request, receive)
+        elif len(body) > self._bounds.body_bytes:
+            raise refused.too_large()
         known = self._known_session(request)
         try:
             tree = json_strict.loads(body, self._json_limits)
@@ -241,7 +266,7 @@ class GatewayApp:
             name=message.name if is_request else None,  # type: ignore[union-attr]
             kind=message.kind if is_request else None,  # type: ignore[union-attr]
             outbound=body,
-            headers=header_rules.outbound(request.headers),
+            headers=request.head.outbound,
             received_us=time.time_ns() // 1000,
             keep=_own_values(message),
         )
@@ -292,7 +317,7 @@ class GatewayApp:
             name=None,
             kind=None,
             outbound=b"",
-            headers=header_rules.outbound(request.headers, has_body=False),
+            headers=request.head.outbound,
             received_us=time.time_ns() // 1000,
         )
         await exchange.run(call, self._ports, reply)

@@ -12,6 +12,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+HEAD, BODY = "wardgate.head", "wardgate.body"
+"""Keys of a scope, set by our own server: what the application has read from the head, and the body when all of it is
+there. A server that knows neither is served as well."""
 _JSON = b"application/json"
 _WATCH_AFTER_SECONDS = 0.05
 """Most answers come sooner; only a call that takes longer pays for watching whether its client is still there."""

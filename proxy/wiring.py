@@ -7,7 +7,7 @@ import gc
 import logging
 import time
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 import orjson
@@ -117,7 +117,7 @@ class DataPath:
         """Whether a call could pass right now: the record can be written and the policy is current."""
         return self._app is not None and self._recorder.is_up and self._policy.current is not None
 
-    def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
+    def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         return _unavailable(send) if self._app is None else self._app(scope, receive, send)
 

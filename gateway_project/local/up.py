@@ -218,8 +218,8 @@ def _gateway_children(options: Options, environment: dict[str, str], listener: s
     worker += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     yield Child(name="worker", command=worker, environment=everything)
     gateway = [sys.executable, "-m", "uvicorn", "gateway_project.asgi:application", "--fd", str(listener.fileno())]
-    gateway += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"]
-    gateway += ["--no-proxy-headers", "--log-level", "warning"]
+    gateway += ["--loop", "uvloop", "--http", "proxy.http_protocol:GatewayProtocol", "--no-access-log"]
+    gateway += ["--no-server-header", "--no-proxy-headers", "--log-level", "warning"]
     gateway += ["--timeout-graceful-shutdown", str(GATEWAY_STOP_SECONDS)]
     for number in range(1, options.workers + 1):
         yield Child(
