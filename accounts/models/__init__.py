@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .directory import ScimMember, ScimUser
 from .issued import ApiToken, ExchangedToken, SigningKey
-from .locks import Lock, RevocationState, RevokedToken
+from .locks import Lock, RevocationState, RevokedToken, SeenToken
 from .people import ConsoleSession, LoginClient, RoleGrant, User
 from .principals import Principal
 from .providers import ALGORITHMS, EventTransmitter, Group, IdentityProvider, default_algorithms
@@ -29,6 +29,7 @@ __all__ = [
     "SamlRequest",
     "ScimMember",
     "ScimUser",
+    "SeenToken",
     "SigningKey",
     "User",
     "default_algorithms",

@@ -73,7 +73,11 @@ class Lock(models.Model):
 
 
 class RevokedToken(models.Model):
-    """Tokens that are refused although they verify. A row is needed only until the last of them has expired."""
+    """Tokens that are refused although they verify. A row is needed only until the last of them has expired.
+
+    `sessionless` are those tokens of a subject that name no session: when a session of the subject ends they are
+    refused with it, because nothing tells to which session they belong.
+    """
 
     class Kind(models.TextChoices):
         """What `value` is."""
@@ -82,13 +86,18 @@ class RevokedToken(models.Model):
         TOKEN_ID = "token_id"  # noqa: S105 - a kind, not a secret
         SESSION = "session"
         SUBJECT = "subject"
+        SESSIONLESS = "sessionless"
+
+    SUBJECT_KINDS = (Kind.SUBJECT, Kind.SESSIONLESS)
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=16, choices=Kind)
     issuer = models.CharField(max_length=500, help_text="Empty for a digest.", blank=True)
     value = models.CharField(max_length=255, help_text="SHA-256 in hex, `jti`, `sid`, or `sub`.")
     issued_until = models.DateTimeField(
-        null=True, blank=True, help_text="For a subject: its tokens issued (`iat`) up to this moment are refused."
+        null=True,
+        blank=True,
+        help_text="For a subject or sessionless: tokens issued (`iat`) up to this moment are refused.",
     )
     source = models.CharField(max_length=16, choices=Lock.Source)
     reason = models.CharField(max_length=500, blank=True)
@@ -112,3 +121,20 @@ class RevocationState(models.Model):
 
     def __str__(self) -> str:
         return f"version {self.version}"
+
+
+class SeenToken(models.Model):
+    """A logout or security event token that had its effect, and must not have it again."""
+
+    id = models.BigAutoField(primary_key=True)
+    issuer = models.CharField(max_length=500)
+    jti = models.CharField(max_length=255)
+    seen_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(db_index=True, help_text="When the token would be refused for its age anyway.")
+
+    class Meta:
+        ordering = ["-seen_at"]
+        constraints = [models.UniqueConstraint(fields=["issuer", "jti"], name="token_seen_once")]
+
+    def __str__(self) -> str:
+        return f"{self.jti} of {self.issuer}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .locks import lock_lift, lock_place, locks_lift, revocation_end, token_revoke, token_seen
 from .principals import PrincipalHasEvidence, principal_delete, principal_ensure, principal_save, principal_seen
 from .providers import PRIVATE_KEY_MEMBERS, group_delete, group_save, provider_delete, provider_save
 
@@ -10,10 +11,16 @@ __all__ = [
     "PrincipalHasEvidence",
     "group_delete",
     "group_save",
+    "lock_lift",
+    "lock_place",
+    "locks_lift",
     "principal_delete",
     "principal_ensure",
     "principal_save",
     "principal_seen",
     "provider_delete",
     "provider_save",
+    "revocation_end",
+    "token_revoke",
+    "token_seen",
 ]
