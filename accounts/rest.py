@@ -14,6 +14,8 @@ from rest_framework.permissions import DjangoModelPermissions
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from .rest_authentication import scopes_by_method
+
 
 class ModelPermissions(DjangoModelPermissions):
     """Django's permissions of the model, the one to view it too."""
@@ -66,7 +68,12 @@ class Texts(serializers.ListField):
 
 
 class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
-    """Lists and shows what the user may see; what may not be seen does not exist."""
+    """Lists and shows what the user may see; what may not be seen does not exist.
+
+    `required_scopes` says what an API token must have been made for, by method; what is not listed is closed to tokens.
+    """
+
+    required_scopes: Mapping[str, str] = scopes_by_method(read="read")
 
     permission_classes = [ModelPermissions]
     pagination_class = Pages
@@ -83,6 +90,8 @@ class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
 
 class ServiceViewSet(ReadViewSet):
     """Adds, changes and deletes through services as well."""
+
+    required_scopes: Mapping[str, str] = scopes_by_method(read="read", write="write")
 
     def save_by_service(self, row_id: Any, values: dict[str, Any], now: datetime) -> models.Model:
         """Call the service; `row_id` is None for a new row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from .models import Group, IdentityProvider, Principal, User
+from .models import ApiToken, Group, IdentityProvider, Principal, User
 
 
 def providers_visible_to(*, user: User) -> QuerySet[IdentityProvider]:
@@ -26,3 +26,9 @@ def principals_visible_to(*, user: User) -> QuerySet[Principal]:
     if not user.has_perm("accounts.view_principal"):
         return Principal.objects.none()
     return Principal.objects.all()
+
+
+def api_tokens_visible_to(*, user: User) -> QuerySet[ApiToken]:
+    """Return the API tokens that `user` may see: their own without a permission, everybody's with it."""
+    tokens = ApiToken.objects.select_related("user", "provider")
+    return tokens if user.has_perm("accounts.view_apitoken") else tokens.filter(user=user)

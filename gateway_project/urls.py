@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from csp.constants import NONE, SELF
 from csp.decorators import csp_replace
 from django.contrib import admin
@@ -11,6 +13,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from rest_framework.routers import DefaultRouter
 
 from accounts import api as accounts_api
+from accounts.rest_authentication import scopes_by_method
 from connections import api as connections_api
 from policies import api as policies_api
 from sessions import api as sessions_api
@@ -20,6 +23,7 @@ router.include_root_view = False
 router.register("providers", accounts_api.IdentityProviderViewSet, basename="provider")
 router.register("groups", accounts_api.GroupViewSet, basename="group")
 router.register("principals", accounts_api.PrincipalViewSet, basename="principal")
+router.register("api-tokens", accounts_api.ApiTokenViewSet, basename="api-token")
 router.register("connections", connections_api.ConnectionViewSet, basename="connection")
 router.register("credentials", connections_api.CredentialViewSet, basename="credential")
 router.register("grants", policies_api.AccessGrantViewSet, basename="grant")
@@ -27,9 +31,22 @@ router.register("guardrails", policies_api.GuardrailViewSet, basename="guardrail
 router.register("masking-patterns", policies_api.MaskingPatternViewSet, basename="masking-pattern")
 router.register("sessions", sessions_api.SessionViewSet, basename="session")
 
-schema = csp_replace({"default-src": [NONE]})(SpectacularAPIView.as_view())
+
+class Schema(SpectacularAPIView):
+    """The schema of the API."""
+
+    required_scopes = scopes_by_method(read="read")
+
+
+class Docs(SpectacularSwaggerSplitView):
+    """The schema as a page, which is for people alone."""
+
+    required_scopes: Mapping[str, str] = {}
+
+
+schema = csp_replace({"default-src": [NONE]})(Schema.as_view())
 # Swagger UI needs no more than its own scripts: the split view puts the one that starts it into a file.
-docs = csp_replace({"script-src": [SELF]})(SpectacularSwaggerSplitView.as_view(url_name="api:schema"))
+docs = csp_replace({"script-src": [SELF]})(Docs.as_view(url_name="api:schema"))
 
 api: list[URLPattern | URLResolver] = [
     path("schema/", schema, name="schema"),

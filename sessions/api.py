@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.rest import ReadViewSet
+from accounts.rest_authentication import scopes_by_method
 
 from . import selectors
 from .calls import payload_text
@@ -125,6 +126,7 @@ class SessionViewSet(ReadViewSet):
     """Sessions, their calls and their events."""
 
     queryset = Session.objects.none()
+    required_scopes = scopes_by_method(read="audit")
     serializer_class = SessionSerializer
     filterset_fields = ["principal", "connection", "era"]
     page_ordering = ("-started_at", "id")

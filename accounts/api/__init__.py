@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .directory import GroupViewSet, IdentityProviderViewSet, PrincipalViewSet
+from .issued import ApiTokenViewSet
 
-__all__ = ["GroupViewSet", "IdentityProviderViewSet", "PrincipalViewSet"]
+__all__ = ["ApiTokenViewSet", "GroupViewSet", "IdentityProviderViewSet", "PrincipalViewSet"]

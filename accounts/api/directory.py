@@ -11,6 +11,7 @@ from rest_framework import serializers
 from accounts import selectors, services
 from accounts.models import Group, IdentityProvider, Principal
 from accounts.rest import ReadViewSet, ServiceViewSet, StrictModelSerializer, Texts
+from accounts.rest_authentication import scopes_by_method
 
 
 class IdentityProviderSerializer(StrictModelSerializer):
@@ -48,6 +49,7 @@ class IdentityProviderViewSet(ServiceViewSet):
     """Issuers whose tokens the gateway accepts."""
 
     queryset = IdentityProvider.objects.none()
+    required_scopes = scopes_by_method(read="read", write="admin")
     serializer_class = IdentityProviderSerializer
     filterset_fields = ["name", "issuer", "is_active"]
     page_ordering = ("name",)
@@ -77,6 +79,7 @@ class GroupViewSet(ServiceViewSet):
     """Groups that grants can name."""
 
     queryset = Group.objects.none()
+    required_scopes = scopes_by_method(read="read", write="admin")
     serializer_class = GroupSerializer
     filterset_fields = ["provider", "name"]
 

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from .issued import NotYours, api_token_create, api_token_revoke
 from .locks import lock_lift, lock_place, locks_lift, revocation_end, token_revoke, token_seen
+from .people import (
+    NotAllowed,
+    console_session_begin,
+    console_session_end,
+    console_session_prove,
+    console_session_rekey,
+    console_sessions_end,
+    person_log_in,
+    role_grant_delete,
+    role_grant_save,
+)
 from .principals import PrincipalHasEvidence, principal_delete, principal_ensure, principal_save, principal_seen
 from .providers import PRIVATE_KEY_MEMBERS, group_delete, group_save, provider_delete, provider_save
 
 __all__ = [
     "PRIVATE_KEY_MEMBERS",
+    "NotAllowed",
+    "NotYours",
     "PrincipalHasEvidence",
+    "api_token_create",
+    "api_token_revoke",
+    "console_session_begin",
+    "console_session_end",
+    "console_session_prove",
+    "console_session_rekey",
+    "console_sessions_end",
     "group_delete",
     "group_save",
     "lock_lift",
     "lock_place",
     "locks_lift",
+    "person_log_in",
     "principal_delete",
     "principal_ensure",
     "principal_save",
@@ -21,6 +43,8 @@ __all__ = [
     "provider_delete",
     "provider_save",
     "revocation_end",
+    "role_grant_delete",
+    "role_grant_save",
     "token_revoke",
     "token_seen",
 ]

@@ -61,6 +61,10 @@ WARDGATE_JWKS_OUTAGE_SECONDS = env.integer("WARDGATE_JWKS_OUTAGE_SECONDS", 3600,
 WARDGATE_JWKS_RETRY_SECONDS = env.integer("WARDGATE_JWKS_RETRY_SECONDS", 30, at_least=1)
 """Least time between two fetches that an unknown key id may cause: at most two in a minute for each issuer."""
 
+# What the gateway itself gives out.
+WARDGATE_API_TOKEN_DAYS = env.integer("WARDGATE_API_TOKEN_DAYS", 90, at_least=1)
+"""Longest life of a token for the REST API."""
+
 # How policy reaches the gateway.
 WARDGATE_POLICY_POLL_MILLISECONDS = env.integer("WARDGATE_POLICY_POLL_MILLISECONDS", 1000, at_least=50)
 WARDGATE_POLICY_STALE_SECONDS = env.integer("WARDGATE_POLICY_STALE_SECONDS", 10, at_least=1)

@@ -96,7 +96,7 @@ def test_without_a_permission_nothing_is_read_or_written(client, django_user_mod
 @pytest.mark.parametrize("name", [*WRITABLE, *READ_ONLY])
 def test_without_a_login_nothing_is_served(client, name):
     assert send(client, "get", f"{name}/") == (
-        403,
+        401,
         {"code": "not_authenticated", "detail": "Authentication credentials were not provided."},
     )
 
