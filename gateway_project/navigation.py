@@ -45,7 +45,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         "Console",
         (
             ("People", "person", "accounts", "user"),
-            ("Roles", "admin_panel_settings", "auth", "group"),
+            ("Roles", "admin_panel_settings", "accounts", "rolegrant"),
             ("Failed logins", "lock", "axes", "accessattempt"),
         ),
     ),

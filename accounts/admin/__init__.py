@@ -3,3 +3,4 @@
 from __future__ import annotations
 
 from . import directory as directory
+from . import people as people

@@ -1,62 +1,16 @@
-"""WHO, in the console: people, roles, principals, providers and groups."""
+"""WHO, in the console: principals, providers and groups."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
-from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
-from django.contrib.auth.admin import GroupAdmin as DjangoRoleAdmin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group as Role
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import services
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
-from accounts.models import Group, IdentityProvider, Principal, User
-
-admin.site.unregister(Role)
-for login_model in (AccessAttempt, AccessFailureLog, AccessLog):
-    admin.site.unregister(login_model)
-
-
-@admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
-    """People of the console, as Django manages them, and which principal each is on the data path."""
-
-    form = UserChangeForm
-    add_form = UserCreationForm
-    change_password_form = AdminPasswordChangeForm
-    list_display = ["username", "email", "principal", "is_active", "is_staff", "is_superuser", "last_login"]
-    list_select_related = ["principal"]
-    autocomplete_fields = ["principal"]
-    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("On the data path", {"fields": ["principal"]}))
-
-
-@admin.register(Role)
-class RoleAdmin(DjangoRoleAdmin, ModelAdmin):
-    """Sets of permissions for people of the console. Not the groups of identity providers."""
-
-
-@admin.register(AccessAttempt)
-class AccessAttemptAdmin(ModelAdmin):
-    """Failed logins that count towards a lock-out; deleting one lets its person try again."""
-
-    list_display = ["attempt_time", "username", "ip_address", "failures_since_start"]
-    search_fields = ["username", "ip_address"]
-    fields = readonly_fields = ["attempt_time", "username", "ip_address", "failures_since_start", "user_agent"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never: attempts are counted, not written."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: attempts are counted, not edited."""
-        return False
+from accounts.models import Group, IdentityProvider, Principal
 
 
 class ProviderForm(ServiceForm):
