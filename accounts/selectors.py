@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from .models import ApiToken, Group, IdentityProvider, Principal, User
+from .models import ApiToken, EventTransmitter, Group, IdentityProvider, Lock, Principal, RevokedToken, User
 
 
 def providers_visible_to(*, user: User) -> QuerySet[IdentityProvider]:
@@ -32,3 +32,24 @@ def api_tokens_visible_to(*, user: User) -> QuerySet[ApiToken]:
     """Return the API tokens that `user` may see: their own without a permission, everybody's with it."""
     tokens = ApiToken.objects.select_related("user", "provider")
     return tokens if user.has_perm("accounts.view_apitoken") else tokens.filter(user=user)
+
+
+def locks_visible_to(*, user: User) -> QuerySet[Lock]:
+    """Return the locks that `user` may see, lifted and ended ones too: all with the permission, none without."""
+    if not user.has_perm("accounts.view_lock"):
+        return Lock.objects.none()
+    return Lock.objects.select_related("principal", "group", "provider", "connection")
+
+
+def revocations_visible_to(*, user: User) -> QuerySet[RevokedToken]:
+    """Return the revoked tokens that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_revokedtoken"):
+        return RevokedToken.objects.none()
+    return RevokedToken.objects.all()
+
+
+def transmitters_visible_to(*, user: User) -> QuerySet[EventTransmitter]:
+    """Return the transmitters of security events that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_eventtransmitter"):
+        return EventTransmitter.objects.none()
+    return EventTransmitter.objects.select_related("provider")

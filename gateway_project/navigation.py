@@ -39,6 +39,9 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Principals", "fingerprint", "accounts", "principal"),
             ("Groups", "groups", "accounts", "group"),
             ("Identity providers", "badge", "accounts", "identityprovider"),
+            ("Locks", "lock", "accounts", "lock"),
+            ("Revoked tokens", "block", "accounts", "revokedtoken"),
+            ("Event transmitters", "sensors", "accounts", "eventtransmitter"),
         ),
     ),
     (

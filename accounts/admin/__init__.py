@@ -3,4 +3,5 @@
 from __future__ import annotations
 
 from . import directory as directory
+from . import locks as locks
 from . import people as people

@@ -4,5 +4,14 @@ from __future__ import annotations
 
 from .directory import GroupViewSet, IdentityProviderViewSet, PrincipalViewSet
 from .issued import ApiTokenViewSet
+from .locks import EventTransmitterViewSet, LockViewSet, RevokedTokenViewSet
 
-__all__ = ["ApiTokenViewSet", "GroupViewSet", "IdentityProviderViewSet", "PrincipalViewSet"]
+__all__ = [
+    "ApiTokenViewSet",
+    "EventTransmitterViewSet",
+    "GroupViewSet",
+    "IdentityProviderViewSet",
+    "LockViewSet",
+    "PrincipalViewSet",
+    "RevokedTokenViewSet",
+]

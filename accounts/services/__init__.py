@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from .issued import NotYours, api_token_create, api_token_revoke
-from .locks import lock_lift, lock_place, locks_lift, revocation_end, token_revoke, token_seen
+from .locks import (
+    in_force,
+    is_in_force,
+    lock_lift,
+    lock_place,
+    locks_lift,
+    revocation_end,
+    token_revoke,
+    token_seen,
+)
 from .people import (
     NotAllowed,
     console_session_begin,
@@ -17,6 +26,7 @@ from .people import (
 )
 from .principals import PrincipalHasEvidence, principal_delete, principal_ensure, principal_save, principal_seen
 from .providers import PRIVATE_KEY_MEMBERS, group_delete, group_save, provider_delete, provider_save
+from .transmitters import transmitter_delete, transmitter_heard, transmitter_save
 
 __all__ = [
     "PRIVATE_KEY_MEMBERS",
@@ -32,6 +42,8 @@ __all__ = [
     "console_sessions_end",
     "group_delete",
     "group_save",
+    "in_force",
+    "is_in_force",
     "lock_lift",
     "lock_place",
     "locks_lift",
@@ -47,4 +59,7 @@ __all__ = [
     "role_grant_save",
     "token_revoke",
     "token_seen",
+    "transmitter_delete",
+    "transmitter_heard",
+    "transmitter_save",
 ]

@@ -66,8 +66,8 @@ def lock_place(
     that repeats itself places one lock. Another source has a lock of its own, and lifts only that.
 
     `kind` is one of `Lock.Kind`; the argument of that name is the target, and no other may be given. A token is its
-    SHA-256 in hex, or its `jti` together with `provider`. `connection` is a row of `connections.Connection`. `reason` is
-    for those who meet the lock. `ends_at` is None for a lock that holds until it is lifted; `source` is one of
+    SHA-256 in hex, or its `jti` together with `provider`. `connection` is a row of `connections.Connection`. Those who
+    meet the lock are told the `reason`. `ends_at` is None for a lock that holds until it is lifted; `source` is one of
     `Lock.Source`; `actor` is None for a receiver or a sweep.
 
     Raises:
