@@ -267,6 +267,7 @@ def test_an_honest_token_gives_the_identity_that_it_proves() -> None:
         provider_id="provider-1",
         token_id="t-1",
         audiences=frozenset({RESOURCE}),
+        issued_at=NOW,
     )
 
 
