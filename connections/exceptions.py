@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from accounts.exceptions import DomainError
+from accounts.exceptions import DomainError, MasterKeysUnusable
+
+__all__ = ["ConnectionsError", "CredentialUnreadable", "MasterKeysUnusable"]
 
 
 class ConnectionsError(DomainError):
     """Base of the errors of this app."""
 
     code = "connections_error"
-
-
-class MasterKeysUnusable(ConnectionsError):
-    """WARDGATE_MASTER_KEYS cannot be read, so no secret can be sealed."""
-
-    code = "master_keys_unusable"
-
-    def __init__(self) -> None:
-        super().__init__("WARDGATE_MASTER_KEYS is missing or malformed, so no secret can be sealed.")
 
 
 class CredentialUnreadable(ConnectionsError):
