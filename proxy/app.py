@@ -16,12 +16,14 @@ from typing import Any
 
 import orjson
 
+from accounts.revocations import CONNECTION_LOCKED
 from accounts.tokens import Identity
 from policies.engine import rules
 from proxy import errors, exchange, gate, refused
 from proxy.collected import Collected
-from proxy.identity import Authenticator, Unauthenticated
-from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, Route, SessionRef
+from proxy.identity import Authenticator, Locked, Unauthenticated
+from proxy.live import Live, why_over
+from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, ReplyPort, Route, SessionRef
 from proxy.protocol import headers as header_rules
 from proxy.protocol import json_strict, jsonrpc, mcp
 from proxy.reply import BODY, HEAD, Deadline, Receive, Reply, Send, Watch
@@ -73,6 +75,7 @@ class Request:
     headers: dict[bytes, bytes]
     address: str
     identity: Identity
+    snapshot: Snapshot
     route: Route
     policy: rules.ConnectionPolicy
     verb: str
@@ -93,8 +96,10 @@ class GatewayApp:
         seal: SessionSeal,
         groups: SessionGroups,
         ports: Ports,
+        live: Live,
         recorder: Any,
     ) -> None:
+        self._live = live
         self._site, self._bounds, self._policy, self._authenticator = site, bounds, policy, authenticator
         self._store, self._seal, self._groups, self._ports, self._recorder = store, seal, groups, ports, recorder
         self._watch = Watch()
@@ -147,7 +152,7 @@ class GatewayApp:
         # Without a current policy nothing passes, but the last one still tells how to say so to whom.
         latest = self._policy.latest
         identity = await self._identify(head.headers, slug, latest)
-        request = self._admit(scope, head, identity, latest.routes.get(slug))
+        request = self._admit(scope, head, identity, latest)
         if self._policy.current is None:
             request.refusal = "policy_unavailable"
         # Whoever got here may send this head again without having it read again (`http_protocol`).
@@ -167,19 +172,26 @@ class GatewayApp:
             return await self._authenticator.authenticate(headers, self._resource(slug), snapshot)
         except Unauthenticated as error:
             raise refused.unauthenticated(error, self._site.public_url, slug) from None
+        except Locked as error:
+            raise refused.locked(error) from None
 
     def _resource(self, slug: str) -> str:
         return f"{self._site.public_url}/mcp/{slug}"
 
-    def _admit(self, scope: Mapping[str, Any], head: Head, identity: Identity, route: Route | None) -> Request:
+    def _admit(self, scope: Mapping[str, Any], head: Head, identity: Identity, snapshot: Snapshot) -> Request:
         """Without a grant the answer is the same as for a connection that does not exist."""
+        route = snapshot.routes.get(head.place.slug)
         policy = route.policy if route is not None else None
-        if route is None or policy is None or not rules.has_access(policy, identity, now=time.time()):
+        now = time.time()
+        if route is None or policy is None or not rules.has_access(policy, identity, now=now):
             raise refused.rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
         client = scope.get("client")
         address = client[0] if client else ""
         refusal = "connection_unusable" if route.refusal is not None else None
-        return Request(head, head.headers, address, identity, route, policy, scope["method"], refusal)
+        locks = snapshot.revocations
+        if locks.connections and locks.connection_refusal(route.connection_key, now) is not None:
+            refusal = CONNECTION_LOCKED
+        return Request(head, head.headers, address, identity, snapshot, route, policy, scope["method"], refusal)
 
     # POST: one message, or a batch of them.
 
@@ -208,7 +220,18 @@ class GatewayApp:
             await self._batch(request, message, tree, known, reply)
             return
         call = await self._call(request, message, tree, body, known)
-        await exchange.run(call, self._ports, reply)
+        await self._run(request, call, reply)
+
+    async def _run(self, request: Request, call: Call, reply: ReplyPort) -> None:
+        """Run the exchange under the eyes of `live`, unless the caller lost access since the request came."""
+        latest = self._policy.latest
+        if latest is not request.snapshot and (why := why_over(call, latest, time.time())) is not None:
+            raise refused.refused_as("cut_unsent", call.message, why, refused.about(call.identity))
+        self._live.add(call)
+        try:
+            await exchange.run(call, self._ports, reply)
+        finally:
+            self._live.discard(call)
 
     async def _read_limited(self, request: Request, receive: Receive) -> bytes:
         """Read the body, bounded in bytes and time; a client that leaves in the middle is an abort."""
@@ -284,7 +307,7 @@ class GatewayApp:
         for message, element in zip(batch.items, tree, strict=True):
             call = await self._call(request, message, element, mcp.encode(element), known)
             collected = Collected()
-            await exchange.run(call, self._ports, collected)
+            await self._run(request, call, collected)
             if isinstance(message, mcp.Request):
                 answers.append(collected.answer(message.id))
         if answers:
@@ -320,7 +343,7 @@ class GatewayApp:
             headers=request.head.outbound,
             received_us=time.time_ns() // 1000,
         )
-        await exchange.run(call, self._ports, reply)
+        await self._run(request, call, reply)
         if request.verb == "DELETE" and known is not None:
             self._groups.forget(known.session)
             self._recorder.session_ended(known.session, "client")
@@ -431,7 +454,7 @@ class GatewayApp:
     async def _refuse(self, scope: Mapping[str, Any], slug: str, reply: Reply, refusal: refused.Refused) -> None:
         """Count the refusal in the record and answer it."""
         client = scope.get("client")
-        self._recorder.refused(refusal.code, client[0] if client else "", slug)
+        self._recorder.refused(refusal.code, client[0] if client else "", slug, refusal.about)
         if reply.is_streaming or reply.is_done:
             return
         content_type = errors.JSON if refusal.body else b""

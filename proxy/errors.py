@@ -87,6 +87,29 @@ FAILURES: Final[dict[str, Failure]] = {
     "token_expired": Failure(
         401, jsonrpc.INVALID_REQUEST, "The access token expired while the answer was under way. The call may have run."
     ),
+    "token_revoked": Failure(
+        401, jsonrpc.INVALID_REQUEST, "The access token was revoked while the answer was under way. It may have run."
+    ),
+    "locked": Failure(
+        403,
+        jsonrpc.POLICY_DENIED,
+        "Access was locked while the answer was under way. The call may have run. Ask the operator of the gateway.",
+    ),
+    "access_ended": Failure(
+        403,
+        jsonrpc.POLICY_DENIED,
+        "Access to this connection ended while the answer was under way. The call may have run. Ask the user.",
+    ),
+    "cut_unsent": Failure(
+        403,
+        jsonrpc.POLICY_DENIED,
+        "NOT EXECUTED. Access ended before the call was sent. Do not retry; ask the operator of the gateway.",
+    ),
+    "connection_locked": Failure(
+        403,
+        jsonrpc.POLICY_DENIED,
+        "NOT EXECUTED. This connection is locked. Do not retry; ask the operator of the gateway.",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable
 
+from accounts.revocations import CONNECTION_LOCKED
 from policies.engine import explain, rules
 from policies.engine.masking import MaskFailed
 from policies.engine.verdicts import Allow, Deny, Hold, Verdict
@@ -47,6 +48,8 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
     verdict = rules.decide(call.policy, call.identity, _asked(call), now=time.time())
     if isinstance(verdict, Hold):
         verdict = await ports.approvals.resolve(verdict, call)
+        if call.cut:
+            verdict = Deny(call.cut, "the caller lost access while the call was held")
     if not isinstance(verdict, Allow):
         await _refuse(call, verdict, ports, reply)
         return
@@ -58,6 +61,9 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
 
     def connected(abort: Abort) -> None:
         call.sent_us = time.time_ns() // 1000
+        call.abort = abort
+        if call.cut:
+            abort(UpstreamFailed(call.cut, was_sent=False))
         ports.probe("connected")
         reply.watch(lambda: abort(ClientGone()))
 
@@ -75,7 +81,7 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
     except BaseException:
         # Nothing that is not foreseen, not even the end of the process, may leave an intent without an outcome.
         if not call.is_concluded:
-            ports.recorder.settle(call, State.OUTCOME_UNKNOWN, "gateway_error")
+            ports.recorder.settle(call, State.OUTCOME_UNKNOWN, call.cut or "gateway_error")
         raise
 
 
@@ -180,6 +186,7 @@ async def _relay_stream(call: Call, answer: Answer, ports: Ports, reply: ReplyPo
     limits, decoder, started = ports.limits, sse.EventStreamDecoder(ports.limits.message_bytes), time.monotonic()
     is_handshake = call.seal is not None
     total, held = 0, b""
+    call.is_streaming = True
     if not is_handshake:
         await reply.open_stream(_relayed(call, answer))
     while True:
@@ -324,6 +331,11 @@ async def _end_badly(call: Call, problem: Exception, ports: Ports, reply: ReplyP
 def _judgement(call: Call, problem: Exception) -> tuple[State, str, str]:
     """Return state, recorded reason and failure kind for what went wrong after the intent."""
     match problem:
+        case UpstreamFailed(was_sent=False) if call.cut:
+            return State.NOT_SENT, call.cut, "cut_unsent"
+        case UpstreamFailed() if call.cut:
+            # What is told of a locked connection is for calls that were not sent.
+            return State.OUTCOME_UNKNOWN, call.cut, "access_ended" if call.cut == CONNECTION_LOCKED else call.cut
         case UpstreamFailed(was_sent=False, reason=reason):
             return State.NOT_SENT, reason, "not_sent"
         case UpstreamFailed(reason="timeout"):

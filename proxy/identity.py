@@ -1,25 +1,42 @@
-"""Who calls: the bearer token of every request, verified against the configured providers. There is no other way in."""
+"""Who calls: the bearer token of every request, verified against the configured providers. There is no other way in.
+
+A verified token is remembered for seconds, bound to the versions of policy and of locks: a change of policy verifies it
+again, and a lock or revocation is looked up again, before the next request passes.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
 from accounts import tokens
+from accounts.directory_groups import Directory, groups_of
 from accounts.jwks import KeySource, KeysUnavailable
+from accounts.revocations import LOCKED, Revocations, Stopped
 
 _CACHE_ENTRIES = 10_000
 
 
 class Unauthenticated(Exception):
-    """The request carries no acceptable token. `code` is stable; `detail` is a sentence without secrets."""
+    """The request carries no acceptable token. `code` is stable; `detail` is a sentence without secrets.
 
-    def __init__(self, code: str, detail: str) -> None:
+    `identity` is whose token it is, when that is proven: a genuine token that was revoked.
+    """
+
+    def __init__(self, code: str, detail: str, identity: tokens.Identity | None = None) -> None:
         super().__init__(code)
-        self.code, self.detail = code, detail
+        self.code, self.detail, self.identity = code, detail, identity
+
+
+class Locked(Exception):
+    """The token is good, and who it speaks for is locked: a new login would not help."""
+
+    def __init__(self, stopped: Stopped, identity: tokens.Identity) -> None:
+        super().__init__(stopped.code)
+        self.stopped, self.identity = stopped, identity
 
 
 class Providers(Protocol):
@@ -33,11 +50,29 @@ class Providers(Protocol):
     def providers(self) -> Mapping[str, tokens.Provider]:
         """Providers by issuer."""
 
+    @property
+    def revocations(self) -> Revocations:
+        """Locks and revocations, with their own version."""
+
+    @property
+    def directory(self) -> Directory:
+        """Groups that were provisioned."""
+
+    def signer(self, identity: tokens.Identity) -> str:
+        """Who signed the identity's token."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
+    """A verified token. `proven` is what it says, `identity` that with the directory's groups.
+
+    `passed` is the version of locks at which it was found free of them, None when it was not.
+    """
+
+    proven: tokens.Identity
     identity: tokens.Identity
     version: int
+    passed: int | None
     until: float
 
 
@@ -59,6 +94,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: with the reason's code.
+            Locked: the caller is locked.
         """
         raw = _bearer(headers)
         if len(raw) > self._token_bytes:
@@ -67,14 +103,30 @@ class Authenticator:
         now = time.time()
         cached = self._cache.get(key)
         if cached is not None and cached.version == snapshot.version and now < cached.until:
-            return cached.identity
-        identity = await self._verify(raw, resource, snapshot, now)
+            # Locks only ever end by themselves: who was free of them at this version is free of them now.
+            if cached.passed == snapshot.revocations.version:
+                return cached.identity
+            return self._admitted(key, cached.proven, snapshot, cached.until, now)
+        proven = await self._verify(raw, resource, snapshot, now)
+        until = min(proven.expires_at, now + self._cache_seconds)
+        return self._admitted(key, proven, snapshot, until, now)
+
+    def _admitted(
+        self, key: tuple[bytes, str], proven: tokens.Identity, snapshot: Providers, until: float, now: float
+    ) -> tokens.Identity:
+        """Return the identity with the groups that the directory knows, unless a lock or revocation stops it."""
+        identity = with_directory(proven, snapshot)
+        stopped = snapshot.revocations.refusal(identity, None, now, signed_by=snapshot.signer(identity))
         if self._cache_seconds:
-            if len(self._cache) >= _CACHE_ENTRIES:
-                self._cache.clear()
-            until = min(identity.expires_at, now + self._cache_seconds)
-            self._cache[key] = _Cached(identity, snapshot.version, until)
-        return identity
+            if len(self._cache) >= _CACHE_ENTRIES and key not in self._cache:
+                del self._cache[next(iter(self._cache))]
+            passed = snapshot.revocations.version if stopped is None else None
+            self._cache[key] = _Cached(proven, identity, snapshot.version, passed, until)
+        if stopped is None:
+            return identity
+        if stopped.code == LOCKED:
+            raise Locked(stopped, identity)
+        raise Unauthenticated(stopped.code, stopped.detail, identity)
 
     async def _verify(self, raw: bytes, resource: str, snapshot: Providers, now: float) -> tokens.Identity:
         peeked = tokens.peek(raw, limit=self._token_bytes)
@@ -91,6 +143,22 @@ class Authenticator:
         if isinstance(verdict, tokens.Rejected):
             raise Unauthenticated(verdict.code, verdict.detail)
         return verdict
+
+
+class DirectoryGroups(frozenset[str]):
+    """Groups that the directory told, not the token: they may change while the token lives."""
+
+    __slots__ = ()
+
+
+def with_directory(identity: tokens.Identity, snapshot: Providers) -> tokens.Identity:
+    """Return `identity` with the provisioned groups of now, when its token does not tell them."""
+    known = identity.groups
+    if known is not None and not isinstance(known, DirectoryGroups):
+        return identity
+    unknown = identity if known is None else replace(identity, groups=None)
+    groups = groups_of(snapshot.directory, unknown)
+    return unknown if groups is None else replace(unknown, groups=DirectoryGroups(groups))
 
 
 def _bearer(headers: Mapping[bytes, bytes]) -> bytes:

@@ -16,6 +16,8 @@ from policies.engine.rules import ConnectionPolicy
 from policies.engine.verdicts import Deny, Hold, Verdict
 from proxy.protocol import mcp
 
+Abort = Callable[[Exception], None]
+
 
 class State(StrEnum):
     """How a call ended. Every allowed call reaches exactly one of these (SECURITY section 3)."""
@@ -87,6 +89,11 @@ class Call:
     hits: dict[str, int] = field(default_factory=dict)
     has_resumable_stream: bool = False
     is_concluded: bool = False
+    is_streaming: bool = False
+    abort: Abort | None = None
+    """Ends the call from outside: set while it waits for something that can be woken."""
+    cut: str = ""
+    """Why it was ended from outside (`proxy.live`)."""
 
     @property
     def request_id(self) -> str | int | None:
@@ -152,9 +159,6 @@ class Answer(Protocol):
 
 class ClientStalled(ClientGone):
     """The client does not read what it asked for; its connection is given up."""
-
-
-Abort = Callable[[Exception], None]
 
 
 class UpstreamPort(Protocol):

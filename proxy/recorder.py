@@ -52,7 +52,7 @@ class Recorder:
     def __init__(self, journal: Journal, *, refuse_seconds: float, withhold_seconds: float) -> None:
         self._journal = journal
         self.refuse_seconds, self._withhold_seconds = refuse_seconds, withhold_seconds
-        self._refusals: dict[tuple[str, str, str], int] = {}
+        self._refusals: dict[tuple[str, str, str, tuple[tuple[str, str], ...]], int] = {}
 
     @property
     def is_up(self) -> bool:
@@ -154,22 +154,22 @@ class Recorder:
             patience=None,
         )
 
-    def refused(self, code: str, address: str, slug: str) -> None:
-        """Count a request that was refused before it belonged to anybody.
+    def refused(self, code: str, address: str, slug: str, about: tuple[tuple[str, str], ...] = ()) -> None:
+        """Count a request that was refused before it was a call; `about` names the caller where that is known.
 
         Counts become one event a second for each (code, address, connection), so that a flood cannot fill the record;
         past a thousand of them in one second the rest is counted under an empty address.
         """
-        key = (code, address, slug)
+        key = (code, address, slug, about)
         if key not in self._refusals and len(self._refusals) >= _REFUSALS:
-            key = (code, "", "")
+            key = (code, "", "", ())
         self._refusals[key] = self._refusals.get(key, 0) + 1
 
     def flush_refusals(self) -> None:
         """Append what `refused` counted; called once a second, and once more at the end."""
         counted, self._refusals = self._refusals, {}
-        for (code, address, slug), count in counted.items():
-            body = {"code": code, "address": address, "connection": slug, "count": count}
+        for (code, address, slug, about), count in counted.items():
+            body = {"code": code, "address": address, "connection": slug, "count": count, **dict(about)}
             self._journal.append(
                 "gateway:request:refused",
                 session=chain.NOTHING,

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import orjson
 
+from accounts.tokens import Identity
 from proxy import errors
-from proxy.identity import Unauthenticated
+from proxy.identity import Locked, Unauthenticated
 from proxy.protocol import jsonrpc, mcp
 
 SCOPE = "mcp"
 """The one scope that a token needs; what it may do is a matter of policy."""
 
 
-class Refused(Exception):
-    """The request is answered here and now, as HTTP."""
+About = tuple[tuple[str, str], ...]
 
-    def __init__(self, status: int, code: str, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+
+class Refused(Exception):
+    """The request is answered here and now, as HTTP. `about` is what the record says besides the code."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        body: bytes,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        about: About = (),
+    ) -> None:
         super().__init__(code)
-        self.status, self.code, self.body, self.headers = status, code, body, headers or []
+        self.status, self.code, self.body, self.headers, self.about = status, code, body, headers or [], about
 
 
 def unauthenticated(error: Unauthenticated, public_url: str, slug: str) -> Refused:
@@ -27,7 +38,21 @@ def unauthenticated(error: Unauthenticated, public_url: str, slug: str) -> Refus
     if error.code != "token_missing":
         challenge += f', error="invalid_token", error_description="{error.detail}"'
     body = orjson.dumps({"error": "invalid_token", "code": error.code, "error_description": error.detail})
-    return Refused(401, error.code, body, [(b"www-authenticate", challenge.encode("latin-1", "replace"))])
+    challenges = [(b"www-authenticate", challenge.encode("latin-1", "replace"))]
+    return Refused(401, error.code, body, challenges, () if error.identity is None else about(error.identity))
+
+
+def locked(error: Locked) -> Refused:
+    """Return the 403 for a caller who is locked. No challenge: a new login would end here again."""
+    stopped = error.stopped
+    body = jsonrpc.error(None, jsonrpc.POLICY_DENIED, stopped.detail, {"reason": stopped.code})
+    return Refused(403, stopped.code, body, about=about(error.identity, stopped.lock_id))
+
+
+def about(identity: Identity, lock_id: str = "") -> About:
+    """Return what the record says of a caller who is known and refused."""
+    who = (("issuer", identity.issuer), ("subject", identity.subject))
+    return (*who, ("lock", lock_id)) if lock_id else who
 
 
 def http_refusal(status: int, code: str) -> Refused:
@@ -51,14 +76,26 @@ def protocol_refusal(error: mcp.ProtocolRefused) -> Refused:
     return Refused(error.status, error.reason, error.body)
 
 
-def refused_as(kind: str, message: mcp.Request | mcp.Notification | mcp.Response | None) -> Refused:
-    """Return the answer to a message for which nothing was sent, for a reason that is not about the message."""
+def refused_as(
+    kind: str, message: mcp.Request | mcp.Notification | mcp.Response | None, reason: str = "", about: About = ()
+) -> Refused:
+    """Return the answer to a message for which nothing was sent, for a reason that is not about the message.
+
+    Args:
+        kind: what the client is told, in `errors.FAILURES`.
+        message: the message, when it was read.
+        reason: the code of the refusal, when it says more than `kind`.
+        about: what the record says besides.
+    """
     failure = errors.FAILURES[kind]
+    reason = reason or kind
     if isinstance(message, mcp.Request) and message.method not in errors.HANDSHAKE:
         if message.method == "tools/call":
-            body = mcp.denied_call(message, failure.text, meta={errors.META: {"reason": kind}})
-            return Refused(200, kind, body)
-        return Refused(200, kind, jsonrpc.error(message.id, failure.code, failure.text, {"reason": kind}))
+            body = mcp.denied_call(message, failure.text, meta={errors.META: {"reason": reason}})
+            return Refused(200, reason, body, about=about)
+        return Refused(
+            200, reason, jsonrpc.error(message.id, failure.code, failure.text, {"reason": reason}), about=about
+        )
     request_id = message.id if isinstance(message, mcp.Request) else None
-    body = jsonrpc.error(request_id, failure.code, failure.text, {"reason": kind})
-    return Refused(failure.status, kind, body, [(b"retry-after", b"5")])
+    body = jsonrpc.error(request_id, failure.code, failure.text, {"reason": reason})
+    return Refused(failure.status, reason, body, [(b"retry-after", b"5")] if failure.status == 503 else [], about)

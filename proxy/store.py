@@ -12,7 +12,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 from uuid import UUID
@@ -21,7 +21,10 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection, transaction
 
 from accounts import addresses, tokens
+from accounts.directory_groups import Directory
+from accounts.in_force import directory_now, revocations_in_force
 from accounts.models import IdentityProvider
+from accounts.revocations import NOTHING_REVOKED, Revocations
 from accounts.values import provider_value
 from connections import vault
 from connections.models import Connection, Credential
@@ -29,7 +32,7 @@ from connections.services import credential_aad
 from policies.engine.compile import GrantRow, GuardrailRow, PatternRow, compile_connection
 from policies.engine.exceptions import PatternRefused
 from policies.engine.rules import ConnectionPolicy
-from policies.models import AccessGrant, Guardrail, MaskingPattern, PolicyState
+from policies.models import AccessGrant, Guardrail, MaskingPattern
 from proxy.ports import Route
 from sessions import services as session_services
 from sessions.services import Opening
@@ -39,22 +42,38 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 _THREADS = 4
+_BETWEEN_LOADS_SECONDS = 0.02
+_VERSIONS = """
+SELECT coalesce((SELECT version FROM policies_policystate), 0),
+       coalesce((SELECT version FROM accounts_revocationstate), 0)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All policy at one version; immutable, so that one call sees one policy from its begin to its end."""
+    """All policy at one version; immutable, so that one call sees one policy from its begin to its end.
+
+    `revocations` and `directory` (groups of provisioned users, by issuer and subject) have a version of their own:
+    a lock must not make every process compile all policy again.
+    """
 
     version: int
     routes: Mapping[str, Route] = field(default_factory=dict)
     providers: Mapping[str, tokens.Provider] = field(default_factory=dict)
+    revocations: Revocations = NOTHING_REVOKED
+    directory: Directory = field(default_factory=dict)
+    own_issuer: str = ""
+
+    def signer(self, identity: tokens.Identity) -> str:
+        """Return who signed the identity's token: the gateway signs those that are narrowed."""
+        return identity.issuer if identity.narrowing is None else self.own_issuer
 
 
 class Store:
     """Runs ORM work in threads; each thread keeps its own database connection."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="wardgate-store")
+    def __init__(self, threads: int = _THREADS) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="wardgate-store")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return `work(...)`, done in a thread with a healthy database connection.
@@ -93,11 +112,24 @@ class Store:
 class PolicySource:
     """Keeps the current snapshot: reloaded when the bell rings, and looked after by polling.
 
-    A version that cannot be read for `stale_seconds` leaves no usable policy: then nothing is allowed.
+    Versions that cannot be read for `stale_seconds` leave no usable policy: then nothing is allowed. The bell and the
+    poll both come from the database, so no other service has to be there for a lock to be heard.
+
+    Args:
+        store: whose threads load; one of its own, so that nothing else makes a lock wait.
+        on_change: called with each new snapshot, in the event loop.
     """
 
-    def __init__(self, store: Store, *, poll_seconds: float, stale_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        poll_seconds: float,
+        stale_seconds: float,
+        on_change: Callable[[Snapshot], None] = lambda snapshot: None,
+    ) -> None:
         self._store, self._poll_seconds, self._stale_seconds = store, poll_seconds, stale_seconds
+        self._on_change = on_change
         self._snapshot = Snapshot(version=0)
         self._checked_at = float("-inf")
         self._bell = asyncio.Event()
@@ -135,12 +167,15 @@ class PolicySource:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def refresh(self) -> None:
-        """Load the snapshot when the version differs from the current one."""
+        """Load what differs from the current snapshot."""
         asked_at = time.monotonic()
-        snapshot = await self._store.run(load_if_moved, self._snapshot.version)
+        snapshot = await self._store.run(load_if_moved, self._snapshot)
+        self._checked_at = asked_at
         if snapshot is not None:
             self._snapshot = snapshot
-        self._checked_at = asked_at
+            self._on_change(snapshot)
+            # Many changes in a row share the next load.
+            await asyncio.sleep(_BETWEEN_LOADS_SECONDS)
 
     async def _keep_current(self) -> None:
         while True:
@@ -152,28 +187,38 @@ class PolicySource:
             try:
                 await self.refresh()
             except DatabaseError:
-                logger.warning("the policy version cannot be read")
+                logger.warning("the versions of policy and locks cannot be read")
             except Exception:
                 # Anything else is a defect; the snapshot goes stale and the gateway denies, which is the safe end.
                 logger.exception("the policy cannot be loaded")
 
 
-def load_if_moved(known_version: int) -> Snapshot | None:
-    """Return the snapshot of the current policy version; None when that is `known_version`.
+def load_if_moved(known: Snapshot) -> Snapshot | None:
+    """Return the current snapshot; None when nothing has moved since `known`.
 
-    One repeatable-read transaction reads everything, so that no two tables are of different versions.
+    One query looks at both versions. One repeatable-read transaction reads everything that moved, so that no two tables
+    are of different versions.
     """
-    version = PolicyState.objects.values_list("version", flat=True).first() or 0
-    if version == known_version:
+    if _versions() == (known.version, known.revocations.version):
         return None
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        return _load()
+        version, _ = _versions()
+        # Locks name rows that belong to policy, such as groups, so they are read again when either has moved.
+        snapshot = known if version == known.version else _policy(version)
+        return replace(snapshot, revocations=revocations_in_force(now=datetime.now(UTC)), directory=directory_now())
 
 
-def _load() -> Snapshot:
-    version = PolicyState.objects.values_list("version", flat=True).first() or 0
+def _versions() -> tuple[int, int]:
+    """Return the version of policy, and that of locks and revocations."""
+    with connection.cursor() as cursor:
+        cursor.execute(_VERSIONS)
+        policy, revocations = cursor.fetchone()
+    return policy, revocations
+
+
+def _policy(version: int) -> Snapshot:
     grants = [_grant_row(grant) for grant in AccessGrant.objects.filter(is_active=True).select_related(
         "principal", "group__provider"
     )]  # fmt: skip

@@ -105,6 +105,9 @@ class HttpAnswer:
     def abort(self, reason: Exception) -> None:
         """Wake whoever waits for this answer with `reason`, and close the connection."""
         connection, self._connection = self._connection, None
+        if not self._is_complete:
+            # Whoever ends a call from outside wants nothing more of it to pass.
+            self._parts, self._size = [], 0
         self._fail(reason)
         if connection is not None:
             connection.abort()

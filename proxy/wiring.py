@@ -23,6 +23,7 @@ from proxy.approvals import NoApprovals
 from proxy.identity import Authenticator
 from proxy.instances import Instances, this_process
 from proxy.journal import Journal
+from proxy.live import Live
 from proxy.ports import Limits, Ports, no_probe
 from proxy.recorder import Recorder
 from proxy.reply import Receive, Send
@@ -56,12 +57,14 @@ class DataPath:
         """
         conninfo = connection_string()
         process = this_process()
-        self._store = Store()
+        self._store, self._policy_store = Store(), Store(threads=1)
         self._policy = PolicySource(
-            self._store,
+            self._policy_store,
             poll_seconds=settings.WARDGATE_POLICY_POLL_MILLISECONDS / 1000,
             stale_seconds=settings.WARDGATE_POLICY_STALE_SECONDS,
+            on_change=lambda snapshot: self._live.changed(),
         )
+        self._live = Live(self._policy)
         self._journal = Journal(
             conninfo,
             process.instance_id.bytes,
@@ -95,6 +98,7 @@ class DataPath:
         await self._instances.start()
         await self._policy.start()
         self._spawn(self._recorder.keep_flushing())
+        self._spawn(self._live.keep_watch())
         self._app = self._build()
         settle_garbage_collection()
 
@@ -111,6 +115,7 @@ class DataPath:
         await self._instances.end()
         self._upstream.close()
         self._store.close()
+        self._policy_store.close()
 
     @property
     def is_ready(self) -> bool:
@@ -167,6 +172,7 @@ class DataPath:
             seal=SessionSeal(session_keys(settings.WARDGATE_MASTER_KEYS)),
             groups=SessionGroups(idle_seconds=settings.WARDGATE_SESSION_IDLE_SECONDS),
             ports=ports,
+            live=self._live,
             recorder=self._recorder,
         )
 
