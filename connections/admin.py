@@ -12,9 +12,9 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts.console import ServiceAdmin, ServiceForm
+from accounts.exceptions import DomainError
 
 from . import selectors, services
-from .exceptions import ConnectionsError
 from .models import Connection, Credential
 
 
@@ -108,7 +108,7 @@ class CredentialAdmin(ServiceAdmin):
             try:
                 services.credential_rewrap(credential_id=credential.pk)
                 rewrapped += 1
-            except ConnectionsError as error:
+            except DomainError as error:
                 self.message_user(request, f"{credential}: {error}", messages.WARNING)
         self.message_user(request, f"{rewrapped} of {len(queryset)} sealed under the first master key.")
 
