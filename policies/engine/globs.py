@@ -62,6 +62,11 @@ class Globs:
             tails=tuple({_WILDCARD.split(glob)[-1] for glob in complex_globs}),
         )
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether only the names of `exact` match, to the letter."""
+        return not (self.any_name or self.prefixes or self.suffixes or self.expression is not None)
+
     def matches(self, name: str) -> bool:
         """Tell whether any glob of the list stands for the whole of `name`."""
         if self.any_name or name in self.exact:

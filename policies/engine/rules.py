@@ -8,6 +8,10 @@ Who may call what is decided in three steps, and nothing else decides:
    the grants allow counts as allow. A guardrail that allows extends what the holder of a grant may call.
 3. When nothing speaks, the call is denied.
 
+What cannot be told never helps the caller. A condition that fails makes a rule that denies or holds deny, and one that
+allows not allow; a text that cannot be read makes a rule do what it does at its strictest. Groups that the provider did
+not tell are every group for a rule that denies or holds, and none for a grant or a rule that allows.
+
 The methods that only keep an MCP session going (`PLUMBING`) need a grant and no name.
 """
 
@@ -18,10 +22,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
+from .conditions import CannotTell, Circumstances, Condition
 from .exceptions import PatternRefused
+from .facts import UNKNOWN_TOOL, ConnectionFacts, Facts, ToolFacts
 from .globs import Globs
 from .masking import Masker
 from .verdicts import Allow, Deny, Effect, Hold, Verdict
+from .windows import ANYWHERE, Networks, Window
 
 __all__ = [
     "GRANTED",
@@ -31,13 +38,16 @@ __all__ = [
     "PLUMBING_PREFIXES",
     "Call",
     "ConnectionPolicy",
+    "Decision",
     "Globs",
     "Grant",
     "Kind",
+    "Observed",
     "PatternRefused",
     "Rule",
     "Subject",
     "decide",
+    "decision",
     "has_access",
     "visible",
 ]
@@ -78,6 +88,7 @@ _CALL_METHOD: Mapping[Kind, str] = MappingProxyType(
 )
 _PRECEDENCE = {effect: position for position, effect in enumerate(Effect)}
 _SPOKEN: Mapping[Effect, type[Deny | Hold | Allow]] = {Effect.DENY: Deny, Effect.HOLD: Hold, Effect.ALLOW: Allow}
+_FAILED_REASON = "a condition of this policy could not be checked"
 
 
 class Subject(Protocol):
@@ -106,7 +117,11 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A principal or a group may use the connection. Times are epoch seconds: from inclusive, until exclusive."""
+    """A principal, a group, or whoever meets `condition` may use the connection.
+
+    Times are epoch seconds: from inclusive, until exclusive. With windows, one of them has to be open; with networks,
+    the client has to be in one of them. The condition looks at who and whence, never at what is called.
+    """
 
     id: str
     principal: tuple[str, str] | None
@@ -116,12 +131,33 @@ class Grant:
     resources: Globs
     valid_from: float | None = None
     valid_until: float | None = None
+    windows: tuple[Window, ...] = ()
+    networks: Networks = ANYWHERE
+    condition: Condition | None = None
+    is_plain: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Note whether only the times decide."""
+        is_plain = not self.windows and not self.networks.networks and self.condition is None
+        object.__setattr__(self, "is_plain", is_plain)
 
     def is_live(self, now: float) -> bool:
-        """Tell whether the grant is in force at `now`."""
+        """Tell whether `now` lies between the grant's begin and end."""
         if self.valid_from is not None and now < self.valid_from:
             return False
         return self.valid_until is None or now < self.valid_until
+
+    def is_open(self, facts: Facts, circumstances: Circumstances) -> bool:
+        """Tell whether windows, networks and condition let the caller in as well.
+
+        Raises:
+            CannotTell: the condition failed.
+        """
+        if self.windows and not any(window.holds(facts.now) for window in self.windows):
+            return False
+        if not self.networks.holds(facts.address):
+            return False
+        return self.condition is None or self.condition.holds(circumstances)
 
     def allows(self, call: Call) -> bool:
         """Tell whether the grant by itself lets its holder make `call`."""
@@ -138,7 +174,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A compiled guardrail."""
+    """A compiled guardrail.
+
+    `principals` and `groups` (issuer, name) are whom it is about, everybody when both are empty. `annotations` are what
+    the tool has to say of itself; a tool that says nothing meets what a careful reader must assume. A rule that is only
+    observed decides nothing: what it would have done is told beside the verdict.
+    """
 
     id: str
     name: str
@@ -146,16 +187,45 @@ class Rule:
     methods: Globs
     names: Globs
     reason: str = ""
+    principals: frozenset[tuple[str, str]] = frozenset()
+    groups: frozenset[tuple[str, str]] = frozenset()
+    annotations: tuple[tuple[str, bool], ...] = ()
+    condition: Condition | None = None
+    is_observed: bool = False
 
-    def matches(self, call: Call) -> bool:
+    @property
+    def is_plain(self) -> bool:
+        """Whether method, name and tool alone decide that the rule speaks."""
+        return not self.principals and not self.groups and self.condition is None and not self.is_observed
+
+    def matches(self, call: Call, tool: ToolFacts = UNKNOWN_TOOL) -> bool:
         """Tell whether the rule speaks about `call`; rules that ask for certain names skip calls without one."""
         if not self.names.any_name and (call.name is None or not self.names.matches(call.name)):
             return False
-        return self.methods.matches(call.method)
+        if not self.methods.matches(call.method):
+            return False
+        return not self.annotations or (call.kind == "tool" and self._matches_annotations(tool))
 
-    def verdict(self) -> Verdict:
+    def _matches_annotations(self, tool: ToolFacts) -> bool:
+        for name, wanted in self.annotations:
+            said = tool.annotations.get(name)
+            if said is not wanted and (isinstance(said, bool) or self.effect is Effect.ALLOW):
+                return False
+        return True
+
+    def is_about(self, identity: Subject) -> bool:
+        """Tell whether the rule is about the caller."""
+        if not self.principals and not self.groups:
+            return True
+        if (identity.issuer, identity.subject) in self.principals:
+            return True
+        if identity.groups is None:
+            return self.effect is not Effect.ALLOW and any(issuer == identity.issuer for issuer, _ in self.groups)
+        return any((identity.issuer, group) in self.groups for group in identity.groups)
+
+    def verdict(self, attributes: tuple[str, ...] = ()) -> Verdict:
         """What the rule asks for."""
-        return _SPOKEN[self.effect](self.name, self.reason)
+        return _SPOKEN[self.effect](self.name, self.reason, attributes)
 
 
 class Spoken(NamedTuple):
@@ -165,22 +235,53 @@ class Spoken(NamedTuple):
     allows: bool
 
 
+class Observed(NamedTuple):
+    """What a rule that is only observed would have done."""
+
+    rule: str
+    effect: Effect
+    why: str = ""
+
+
+class Decision(NamedTuple):
+    """The verdict, and beside it what observed rules would have done."""
+
+    verdict: Verdict
+    observed: tuple[Observed, ...] = ()
+
+
 @dataclass(frozen=True)
 class ConnectionPolicy:
-    """Everything that is decided about one connection; immutable, shared by all its calls."""
+    """Everything that is decided about one connection; immutable, shared by all its calls.
+
+    Rules that name what they are about to the letter are found by that name, the others are tried; what was found is
+    remembered by method and name, and by caller where a rule is about certain callers.
+    """
 
     grants: tuple[Grant, ...]
     rules: tuple[Rule, ...]
     masker: Masker
+    connection: ConnectionFacts = field(default_factory=ConnectionFacts)
+    tools: Mapping[str, ToolFacts] = field(default_factory=dict, repr=False)
+    needs_history: bool = field(init=False, repr=False, compare=False)
+    has_bounded_grants: bool = field(init=False, repr=False, compare=False)
     _by_principal: dict[tuple[str, str], tuple[Grant, ...]] = field(init=False, repr=False, compare=False)
     _by_group: dict[str, dict[str, tuple[Grant, ...]]] = field(init=False, repr=False, compare=False)
-    _memo: dict[tuple[str, str | None], Spoken] = field(init=False, repr=False, compare=False)
+    _by_condition: tuple[Grant, ...] = field(init=False, repr=False, compare=False)
+    _exact: dict[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)
+    _patterned: tuple[Rule, ...] = field(init=False, repr=False, compare=False)
+    _memo: dict[tuple[str, str | None], tuple[Spoken | None, tuple[Rule, ...]]] = field(
+        init=False, repr=False, compare=False
+    )
+    _about: dict[tuple[str, str, frozenset[str] | None, str, str | None], tuple[Rule, ...]] = field(
+        init=False, repr=False, compare=False
+    )
     _held: dict[tuple[str, str, frozenset[str] | None], tuple[Grant, ...]] = field(
         init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        """Sort the rules by precedence, so that the first match decides, and index the grants by their holder."""
+        """Sort the rules by precedence, so that the first match decides, and index grants and rules."""
         by_principal: dict[tuple[str, str], tuple[Grant, ...]] = {}
         by_group: dict[str, dict[str, tuple[Grant, ...]]] = {}
         for grant in self.grants:
@@ -191,15 +292,33 @@ class ConnectionPolicy:
                 of_issuer = by_group.setdefault(issuer, {})
                 of_issuer[group] = (*of_issuer.get(group, ()), grant)
         # The name and the id make the rule that is shown to the caller independent of the order of the rows.
-        rules = sorted(self.rules, key=lambda rule: (_PRECEDENCE[rule.effect], rule.name, rule.id))
-        object.__setattr__(self, "rules", tuple(rules))
-        object.__setattr__(self, "_by_principal", by_principal)
-        object.__setattr__(self, "_by_group", by_group)
-        object.__setattr__(self, "_memo", {})
-        object.__setattr__(self, "_held", {})
+        rules = sorted(self.rules, key=_order)
+        exact: dict[str, list[Rule]] = {}
+        patterned: list[Rule] = []
+        for rule in rules:
+            if rule.names.is_exact:
+                for name in rule.names.exact:
+                    exact.setdefault(name, []).append(rule)
+            else:
+                patterned.append(rule)
+        values = {
+            "rules": tuple(rules),
+            "needs_history": any(rule.condition is not None and rule.condition.needs_history for rule in rules),
+            "has_bounded_grants": not all(grant.is_plain for grant in self.grants),
+            "_by_principal": by_principal,
+            "_by_group": by_group,
+            "_by_condition": tuple(g for g in self.grants if g.principal is None and g.group is None),
+            "_exact": {name: tuple(found) for name, found in exact.items()},
+            "_patterned": tuple(patterned),
+            "_memo": {},
+            "_about": {},
+            "_held": {},
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
-    def grants_of(self, identity: Subject) -> Iterable[Grant]:
-        """Every grant that names the caller or one of the caller's groups, in force or not.
+    def grants_of(self, identity: Subject) -> tuple[Grant, ...]:
+        """Every grant that names the caller or one of the caller's groups, or asks for a condition, in force or not.
 
         Remembered for each caller and set of groups: a call asks twice, and whoever calls once calls again.
         """
@@ -212,20 +331,17 @@ class ConnectionPolicy:
         return held
 
     def _grants_of(self, identity: Subject) -> Iterable[Grant]:
-        own = self._by_principal.get((identity.issuer, identity.subject), ())
+        found = [*self._by_principal.get((identity.issuer, identity.subject), ()), *self._by_condition]
         of_issuer = self._by_group.get(identity.issuer)
-        if of_issuer is None or not identity.groups:
-            return own
-        found = list(own)
-        for group in of_issuer.keys() & identity.groups:
-            found += of_issuer[group]
+        if of_issuer is not None and identity.groups:
+            for group in of_issuer.keys() & identity.groups:
+                found += of_issuer[group]
         return found
 
-    def guardrail(self, call: Call) -> Spoken:
-        """What the guardrails say about `call`, whoever calls.
+    def guardrail(self, call: Call) -> tuple[Spoken | None, tuple[Rule, ...]]:
+        """What the guardrails say about `call` whoever calls; or None, and the rules to ask for each call.
 
-        Which rules match depends on the method and the name alone, so the answer is remembered: at most 10,000
-        entries, long names (resource URIs can be megabytes) never.
+        Remembered by method and name: at most 10,000 entries, long names (resource URIs can be megabytes) never.
         """
         key = (call.method, call.name)
         memo = self._memo
@@ -233,48 +349,198 @@ class ConnectionPolicy:
             return memo[key]
         except KeyError:
             pass
-        matching = [rule for rule in self.rules if rule.matches(call)]
-        verdict = matching[0].verdict() if matching else None
-        spoken = Spoken(verdict, any(rule.effect is Effect.ALLOW for rule in matching))
+        matching = self._matching(call)
+        spoken: Spoken | None = None
+        if all(rule.is_plain for rule in matching):
+            verdict = matching[0].verdict() if matching else None
+            spoken = Spoken(verdict, any(rule.effect is Effect.ALLOW for rule in matching))
+        found = (spoken, matching)
         if len(call.method) + len(call.name or "") <= MEMO_NAME_CHARACTERS:
             if len(memo) >= MEMO_ENTRIES:
                 memo.clear()
-            memo[key] = spoken
-        return spoken
+            memo[key] = found
+        return found
+
+    def _matching(self, call: Call) -> tuple[Rule, ...]:
+        tool = self.tool_of(call)
+        named = self._exact.get(call.name, ()) if call.name is not None else ()
+        found = [rule for rule in (*named, *self._patterned) if rule.matches(call, tool)]
+        if named:
+            found.sort(key=_order)
+        return tuple(found)
+
+    def tool_of(self, call: Call) -> ToolFacts:
+        """Return what the catalogue knows of the tool that is called."""
+        return self.tools.get(call.name or "", UNKNOWN_TOOL) if call.kind == "tool" else UNKNOWN_TOOL
+
+    def about(self, identity: Subject, call: Call, matching: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        """Return those of `matching` that are about the caller, in order of precedence; remembered likewise."""
+        key = (identity.issuer, identity.subject, identity.groups, call.method, call.name)
+        known = self._about.get(key)
+        if known is None:
+            known = tuple(rule for rule in matching if rule.is_about(identity))
+            if len(call.method) + len(call.name or "") <= MEMO_NAME_CHARACTERS:
+                if len(self._about) >= MEMO_ENTRIES:
+                    self._about.clear()
+                self._about[key] = known
+        return known
 
 
-def decide(policy: ConnectionPolicy, identity: Subject, call: Call, *, now: float) -> Verdict:
-    """Return the verdict on `call` by `identity` at `now` (epoch seconds); with nothing that allows it, deny.
+def _order(rule: Rule) -> tuple[int, str, str]:
+    return _PRECEDENCE[rule.effect], rule.name, rule.id
+
+
+def decide(
+    policy: ConnectionPolicy, identity: Subject, call: Call, *, now: float, facts: Facts | None = None
+) -> Verdict:
+    """Return the verdict on `call` by `identity` at `now` (epoch seconds); see `decision`."""
+    return decision(policy, identity, call, facts or Facts(now)).verdict
+
+
+def decision(
+    policy: ConnectionPolicy, identity: Subject, call: Call, facts: Facts, *, is_listing: bool = False
+) -> Decision:
+    """Return the verdict on `call` by `identity` under `facts`; with nothing that allows it, deny.
 
     A hold narrows what a grant or an allowing guardrail allows. It never widens it: a call that nothing allows is
     denied and not put before an approver.
+
+    Args:
+        policy: of the connection.
+        identity: who calls.
+        call: what is called.
+        facts: when, from where, with which arguments, after what.
+        is_listing: asked for a list, where the arguments are still to come: rules about them, and about what happened
+            before, then count only when they allow.
     """
-    has_grant = granted = False
-    for grant in policy.grants_of(identity):
-        if grant.is_live(now):
-            has_grant = True
-            if grant.allows(call):
-                granted = True
-                break
+    circumstances = _circumstances(policy, identity, call, facts) if policy.has_bounded_grants else None
+    has_grant, granted, failed = _granted(policy, identity, call, facts, circumstances)
     if not has_grant:
-        return NO_GRANT
-    spoken = policy.guardrail(call)
+        return Decision(NO_GRANT if failed is None else _failed("grant", failed))
+    spoken, matching = policy.guardrail(call)
+    observed: tuple[Observed, ...] = ()
+    if spoken is None:
+        rules = policy.about(identity, call, matching)
+        circumstances = circumstances or _circumstances(policy, identity, call, facts)
+        spoken, observed, failed = _spoken(rules, circumstances, failed, is_listing=is_listing)
     verdict = spoken.verdict
     if verdict is not None and verdict.effect is Effect.DENY:
-        return verdict
+        return Decision(verdict, observed)
     if not (granted or spoken.allows):
-        return NO_RULE
+        return Decision(NO_RULE if failed is None else _failed("default", failed), observed)
     if verdict is None or (granted and verdict.effect is Effect.ALLOW):
-        return GRANTED
-    return verdict
+        return Decision(GRANTED, observed) if observed else _GRANTED
+    return Decision(verdict, observed)
 
 
-def has_access(policy: ConnectionPolicy, identity: Subject, *, now: float) -> bool:
+_GRANTED = Decision(GRANTED)
+
+
+def _circumstances(policy: ConnectionPolicy, identity: Subject, call: Call, facts: Facts) -> Circumstances:
+    return Circumstances(identity, call, policy.connection, policy.tool_of(call), facts)
+
+
+def _granted(
+    policy: ConnectionPolicy, identity: Subject, call: Call, facts: Facts, circumstances: Circumstances | None
+) -> tuple[bool, bool, str | None]:
+    """Return whether a grant is in force, whether one allows the call, and what failed when one could not be told."""
+    has_grant = False
+    failed: str | None = None
+    for grant in policy.grants_of(identity):
+        if not grant.is_live(facts.now):
+            continue
+        if circumstances is not None and not grant.is_plain:
+            try:
+                if not grant.is_open(facts, circumstances):
+                    continue
+            except CannotTell as error:
+                failed = error.why
+                continue
+        has_grant = True
+        if grant.allows(call):
+            return True, True, failed
+    return has_grant, False, failed
+
+
+def _spoken(
+    rules: tuple[Rule, ...], circumstances: Circumstances, failed: str | None, *, is_listing: bool
+) -> tuple[Spoken, tuple[Observed, ...], str | None]:
+    """Ask the rules in order of precedence; none of them can undo what a stricter one said."""
+    verdict: Verdict | None = None
+    allows = False
+    observed: list[Observed] = []
+    for rule in rules:
+        condition = rule.condition
+        if is_listing and condition is not None and (condition.needs_arguments or condition.needs_history):
+            allows = allows or (rule.effect is Effect.ALLOW and not rule.is_observed)
+            continue
+        try:
+            if condition is not None and not condition.holds(circumstances):
+                continue
+            found: Verdict | None = rule.verdict(_attributes(rule))
+            why = ""
+        except CannotTell as error:
+            why = error.why
+            if rule.effect is Effect.ALLOW:
+                found, failed = None, failed if rule.is_observed else why
+            elif why == "unreadable":
+                found = rule.verdict((f"condition: {why}",))
+            else:
+                found = Deny(rule.name, _FAILED_REASON, (f"condition: {why}",))
+        if found is None:
+            continue
+        if rule.is_observed:
+            observed.append(Observed(rule.name, found.effect, why))
+        elif found.effect is Effect.ALLOW:
+            allows = True
+            verdict = verdict or found
+        elif found.effect is Effect.DENY:
+            return Spoken(found, allows), tuple(observed), failed
+        else:
+            verdict = verdict or found
+    return Spoken(verdict, allows), tuple(observed), failed
+
+
+def _attributes(rule: Rule) -> tuple[str, ...]:
+    """Say by what of the call the rule matched, for the record."""
+    found: list[str] = []
+    if rule.principals or rule.groups:
+        found.append("caller")
+    found += [f"{name}={str(wanted).lower()}" for name, wanted in rule.annotations]
+    if rule.condition is not None:
+        found += [f"condition: {name}" for name in sorted(rule.condition.uses)]
+    return tuple(found)
+
+
+def _failed(rule: str, why: str) -> Deny:
+    return Deny(rule, _FAILED_REASON, (f"condition: {why}",))
+
+
+def has_access(policy: ConnectionPolicy, identity: Subject, *, now: float, facts: Facts | None = None) -> bool:
     """Tell whether the connection exists for `identity`: any grant is in force."""
-    return any(grant.is_live(now) for grant in policy.grants_of(identity))
+    circumstances: Circumstances | None = None
+    for grant in policy.grants_of(identity):
+        if not grant.is_live(now):
+            continue
+        if grant.is_plain:
+            return True
+        facts = facts or Facts(now)
+        circumstances = circumstances or _circumstances(policy, identity, _NO_CALL, facts)
+        try:
+            if grant.is_open(facts, circumstances):
+                return True
+        except CannotTell:
+            continue
+    return False
 
 
-def visible(policy: ConnectionPolicy, identity: Subject, kind: Kind, name: str, *, now: float) -> bool:
+_NO_CALL = Call("", None, None)
+
+
+def visible(
+    policy: ConnectionPolicy, identity: Subject, kind: Kind, name: str, *, now: float, facts: Facts | None = None
+) -> bool:
     """Tell whether a list shows `name`: the decision is the one that the call would get; a held call is shown."""
     call = Call(_CALL_METHOD[kind], kind, name)
-    return decide(policy, identity, call, now=now).effect is not Effect.DENY
+    found = decision(policy, identity, call, facts or Facts(now), is_listing=True)
+    return found.verdict.effect is not Effect.DENY

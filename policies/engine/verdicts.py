@@ -17,10 +17,11 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """The call may run. `rule` is a guardrail's name, or "grant"."""
+    """The call may run. `rule` is a guardrail's name, or "grant"; `attributes` are what of the call decided."""
 
     rule: str
     reason: str = ""
+    attributes: tuple[str, ...] = ()
     effect: ClassVar[Effect] = Effect.ALLOW
 
 
@@ -30,6 +31,7 @@ class Hold:
 
     rule: str
     reason: str
+    attributes: tuple[str, ...] = ()
     effect: ClassVar[Effect] = Effect.HOLD
 
 
@@ -39,6 +41,7 @@ class Deny:
 
     rule: str
     reason: str
+    attributes: tuple[str, ...] = ()
     effect: ClassVar[Effect] = Effect.DENY
 
 
