@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .groups import group_delete, group_save
 from .issued import NotYours, api_token_create, api_token_revoke
 from .locks import (
     in_force,
@@ -25,7 +26,7 @@ from .people import (
     role_grant_save,
 )
 from .principals import PrincipalHasEvidence, principal_delete, principal_ensure, principal_save, principal_seen
-from .providers import PRIVATE_KEY_MEMBERS, group_delete, group_save, provider_delete, provider_save
+from .providers import PRIVATE_KEY_MEMBERS, introspection_secret, provider_delete, provider_save
 from .transmitters import transmitter_delete, transmitter_heard, transmitter_save
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "group_delete",
     "group_save",
     "in_force",
+    "introspection_secret",
     "is_in_force",
     "lock_lift",
     "lock_place",

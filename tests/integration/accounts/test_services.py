@@ -9,7 +9,9 @@ from django.core.exceptions import ValidationError
 from joserfc.jwk import ECKey, OctKey
 
 from accounts import services
+from accounts.exceptions import MasterKeysUnusable
 from accounts.models import Group, IdentityProvider
+from accounts.vault import CannotOpen
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = ECKey.generate_key("P-256")
@@ -108,3 +110,94 @@ def test_deleting_a_provider_deletes_its_groups():
     services.group_save(provider=provider, name="sre", now=NOW)
     services.provider_delete(provider_id=provider.pk)
     assert not Group.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"preset": "nobody"}, {"preset": ["unknown_preset"]}),
+        ({"issuer": "https://login.microsoftonline.com/{tenant id}/v2.0"}, {"issuer": ["placeholder", "bad_issuer"]}),
+        ({"issuer": "https://login.microsoftonline.com/common/v2.0"}, {"issuer": ["issuer_of_all_tenants"]}),
+        ({"issuer": "https://login.example.com?tenant=1"}, {"issuer": ["bad_url"]}),
+        ({"issuer": "https://login.example.com|x"}, {"issuer": ["bad_issuer"]}),
+        ({"audiences": ["{client id}"]}, {"audiences": ["placeholder"]}),
+        ({"audiences": ["a\x00b"]}, {"audiences": ["bad_text"]}),
+        ({"audiences": [str(number) for number in range(101)]}, {"audiences": ["too_many"]}),
+        ({"tenants": ["t" * 256]}, {"tenants": ["bad_text"]}),
+        ({"authorized_parties": [7]}, {"authorized_parties": ["not_a_list_of_texts"]}),
+        ({"token_types": ["id+jwt"]}, {"token_types": ["not_access_tokens"]}),
+        ({"token_types": ["application/Logout+JWT"]}, {"token_types": ["not_access_tokens"]}),
+        ({"token_types": ["a b"]}, {"token_types": ["bad_type"]}),
+        ({"subject_claim": "email"}, {"subject_claim": ["not_an_identifier"]}),
+        ({"subject_claim": "user.Preferred_Username"}, {"subject_claim": ["not_an_identifier"]}),
+        ({"subject_claim": ""}, {"subject_claim": ["blank"]}),
+        ({"groups_claim": "a..b"}, {"groups_claim": ["bad_path"]}),
+        ({"groups_claim": ".a"}, {"groups_claim": ["bad_path"]}),
+        ({"roles_claim": "a b"}, {"roles_claim": ["bad_path"]}),
+        ({"required_claims": ["owner"]}, {"required_claims": ["bad_required_claims"]}),
+        ({"required_claims": {"owner": []}}, {"required_claims": ["bad_required_claims"]}),
+        ({"required_claims": {"owner": [7]}}, {"required_claims": ["bad_required_claims"]}),
+        ({"required_claims": {"owner": 7}}, {"required_claims": ["bad_required_claims"]}),
+        ({"required_claims": {"": ["acme"]}}, {"required_claims": ["bad_required_claims"]}),
+        ({"required_claims": {"hd": ["{your domain}"]}}, {"required_claims": ["placeholder"]}),
+        ({"principal_kind": "robot"}, {"principal_kind": ["invalid_choice"]}),
+        ({"scim_subject": "email"}, {"scim_subject": ["invalid_choice"]}),
+        ({"dormant_days": -1}, {"dormant_days": ["min_value"]}),
+        ({"leeway_seconds": 121}, {"leeway_seconds": ["max_value"]}),
+        (
+            {"introspection_url": "http://login.example.com/introspect"},
+            {
+                "introspection_url": ["plain_http"],
+                "introspection_client_id": ["required"],
+                "introspection_secret": ["required"],
+            },
+        ),
+        ({"introspection_secret": "s"}, {"introspection_secret": ["without_url"]}),
+    ],
+)
+def test_values_that_would_let_the_wrong_people_in_or_nobody_are_refused(values, expected):
+    with pytest.raises(ValidationError) as refused:
+        save(**values)
+    assert codes(refused) == expected
+    assert not IdentityProvider.objects.exists()
+
+
+def test_required_claims_are_kept_as_lists_and_refused_with_their_place():
+    assert save(required_claims={"repository_owner": "acme"}).required_claims == {"repository_owner": ["acme"]}
+    with pytest.raises(ValidationError) as refused:
+        save(required_claims={"good": ["a"], "repository_owner": ["a\nb"]})
+    assert "repository_owner" in str(refused.value)
+
+
+INTROSPECTION = {
+    "introspection_url": "https://login.example.com/introspect",
+    "introspection_client_id": "gateway",
+}
+
+
+def test_the_introspection_secret_is_sealed_kept_and_dropped_with_its_url():
+    provider = save(**INTROSPECTION, introspection_secret="canary-7Q")
+    assert b"canary-7Q" not in bytes(provider.introspection_ciphertext)
+    assert services.introspection_secret(IdentityProvider.objects.get()).reveal() == b"canary-7Q"
+    assert services.introspection_secret(save(**INTROSPECTION)).reveal() == b"canary-7Q"
+    assert services.introspection_secret(save(**INTROSPECTION, introspection_secret="next-8R")).reveal() == b"next-8R"
+    assert services.introspection_secret(save()) is None
+    assert save().introspection_ciphertext is None
+
+
+def test_a_sealed_secret_opens_only_in_its_own_row():
+    one = save(**INTROSPECTION, introspection_secret="canary-7Q")
+    two = save(name="Other", issuer="https://other.example.com", **INTROSPECTION, introspection_secret="other")
+    two.introspection_wrapped_key, two.introspection_ciphertext = (
+        one.introspection_wrapped_key,
+        one.introspection_ciphertext,
+    )
+    with pytest.raises(CannotOpen):
+        services.introspection_secret(two)
+
+
+def test_without_master_keys_no_secret_is_taken(settings):
+    settings.WARDGATE_MASTER_KEYS = ""
+    with pytest.raises(MasterKeysUnusable):
+        save(**INTROSPECTION, introspection_secret="canary-7Q")
+    assert save().pk
