@@ -33,6 +33,19 @@ class Connection(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(86_400)],
         help_text="Longest silence of the upstream within one call, in seconds.",
     )
+    labels = models.JSONField(
+        default=list, blank=True, help_text="What rules and grants may call it by, such as production or email."
+    )
+    taints = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Labels that a call leaves on the caller's session, such as untrusted or sensitive.",
+    )
+    pins_tools = models.BooleanField(
+        "pin tool definitions",
+        default=True,
+        help_text="Hide and deny tools whose definition is new or has changed, until somebody has reviewed it.",
+    )
     allows_sampling = models.BooleanField(
         default=False, help_text="The upstream may ask the client's model (sampling/createMessage)."
     )
@@ -93,3 +106,43 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return f"Credential of {self.connection.name}, version {self.version}"
+
+
+class Tool(models.Model):
+    """A tool of a connection as it was reviewed, and, when its definition has changed since, as it wants to be.
+
+    The first listing of a connection is pinned as it is. Afterwards what is new or changed is hidden and its calls are
+    denied until somebody accepts it.
+    """
+
+    class State(models.TextChoices):
+        """Whether it may be called."""
+
+        ACCEPTED = "accepted"
+        QUARANTINED = "quarantined"
+        REJECTED = "rejected"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    connection = models.ForeignKey(Connection, on_delete=models.CASCADE, related_name="tools")
+    name = models.CharField(max_length=128)
+    state = models.CharField(max_length=12, choices=State, default=State.QUARANTINED, editable=False)
+    definition = models.JSONField(null=True, editable=False, help_text="What was accepted.")
+    digest = models.CharField(max_length=64, blank=True, editable=False, help_text="SHA-256 of its canonical form.")
+    seen_definition = models.JSONField(null=True, editable=False, help_text="What the upstream says now.")
+    seen_digest = models.CharField(max_length=64, blank=True, editable=False)
+    flags = models.JSONField(default=list, editable=False, help_text="What a reviewer has to look at.")
+    labels = models.JSONField(default=list, blank=True, help_text="What rules may call it by.")
+    taints = models.JSONField(default=list, blank=True, help_text="Labels that a call leaves on the caller's session.")
+    first_seen = models.DateTimeField(default=timezone.now, editable=False)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
+    reviewed_at = models.DateTimeField(null=True, editable=False)
+    reviewed_by = models.ForeignKey(
+        "accounts.User", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
+    )
+
+    class Meta:
+        ordering = ["connection__name", "name"]
+        constraints = [models.UniqueConstraint(fields=["connection", "name"], name="tool_once_per_connection")]
+
+    def __str__(self) -> str:
+        return self.name

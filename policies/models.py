@@ -17,13 +17,25 @@ def any_name() -> list[str]:
 
 
 class AccessGrant(models.Model):
-    """A principal or a group may use a connection, with these tools, prompts and resources, until a time.
+    """Somebody may use a connection, with these tools, prompts and resources, at certain times and from certain places.
 
-    Without a grant the connection does not exist for the caller. Names are globs (`*`, `?`), matched to the letter.
+    Somebody is a principal, a group, or whoever meets the condition. Without a grant the connection does not exist for
+    the caller. Names are globs (`*`, `?`), matched to the letter.
     """
 
+    class Kind(models.TextChoices):
+        """How the grant came to be."""
+
+        STANDING = "standing", "Standing"
+        JUST_IN_TIME = "just_in_time", "Just in time"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    connection = models.ForeignKey("connections.Connection", on_delete=models.CASCADE, related_name="grants")
+    connection = models.ForeignKey(
+        "connections.Connection", null=True, blank=True, on_delete=models.CASCADE, related_name="grants"
+    )
+    labels = models.JSONField(
+        default=list, blank=True, help_text="Instead of one connection: all that have one of these labels."
+    )
     principal = models.ForeignKey(
         "accounts.Principal", null=True, blank=True, on_delete=models.CASCADE, related_name="grants"
     )
@@ -31,6 +43,20 @@ class AccessGrant(models.Model):
     tools = models.JSONField(default=list, blank=True, help_text='Globs of tool names, such as ["get_*"].')
     prompts = models.JSONField(default=list, blank=True, help_text="Globs of prompt names.")
     resources = models.JSONField(default=list, blank=True, help_text="Globs of resource URIs.")
+    condition = models.TextField(
+        blank=True,
+        max_length=4096,
+        help_text='CEL over identity, client, connection and request, such as identity.kind == "machine".',
+    )
+    windows = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='Weekly windows, such as {"days": ["mon"], "from": "08:00", "to": "18:00", "zone": "Europe/Berlin"}.',
+    )
+    networks = models.JSONField(
+        default=list, blank=True, help_text="Networks (CIDR) in which the client has to be. Empty: anywhere."
+    )
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.STANDING, editable=False)
     valid_from = models.DateTimeField(null=True, blank=True)
     valid_until = models.DateTimeField(null=True, blank=True)
     note = models.CharField(max_length=255, blank=True)
@@ -44,10 +70,16 @@ class AccessGrant(models.Model):
         ordering = ["connection__name", "created_at"]
         constraints = [
             models.CheckConstraint(
-                name="grant_to_principal_or_group",
+                name="grant_to_somebody",
                 condition=Q(principal__isnull=False, group__isnull=True)
-                | Q(principal__isnull=True, group__isnull=False),
-                violation_error_message="Name either a principal or a group.",
+                | Q(principal__isnull=True, group__isnull=False)
+                | Q(principal__isnull=True, group__isnull=True) & ~Q(condition=""),
+                violation_error_message="Name either a principal or a group; or neither, with a condition that the caller has to meet.",
+            ),
+            models.CheckConstraint(
+                name="grant_for_connection_or_labels",
+                condition=Q(connection__isnull=False, labels=[]) | Q(connection__isnull=True) & ~Q(labels=[]),
+                violation_error_message="Name either a connection or labels of connections.",
             ),
             models.CheckConstraint(
                 name="grant_starts_before_it_ends",
@@ -57,7 +89,8 @@ class AccessGrant(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.principal or self.group} may use {self.connection}"
+        who = self.principal or self.group or "whoever meets the condition"
+        return f"{who} may use {self.connection or ', '.join(self.labels)}"
 
 
 class Guardrail(models.Model):
@@ -85,6 +118,28 @@ class Guardrail(models.Model):
     names = models.JSONField(
         default=any_name, help_text="Globs of what is called: a tool or prompt name, or a resource URI."
     )
+    labels = models.JSONField(
+        default=list, blank=True, help_text="Without a connection: only those that have one of these labels."
+    )
+    principals = models.ManyToManyField("accounts.Principal", blank=True, related_name="guardrails")
+    groups = models.ManyToManyField(
+        "accounts.Group", blank=True, related_name="guardrails", help_text="No principals and no groups: everybody."
+    )
+    annotations = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text='What the tool must say of itself, such as {"destructiveHint": true}. '
+        "A tool that says nothing meets what denies or holds.",
+    )
+    condition = models.TextField(
+        blank=True,
+        max_length=4096,
+        help_text="CEL over identity, client, connection, tool, args, request and session. Empty: always.",
+    )
+    is_observed = models.BooleanField(
+        "observe only", default=False, help_text="Decide nothing; record what the rule would have done."
+    )
+    pack = models.CharField(max_length=64, blank=True, editable=False)
     reason = models.CharField(max_length=255, blank=True, help_text="Told to the caller of a denied call.")
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -145,3 +200,107 @@ class PolicyState(models.Model):
 
     def __str__(self) -> str:
         return f"Policy version {self.version}"
+
+
+class PolicyVersion(models.Model):
+    """All policy as it was after one change: who made it, why, and the whole of it. Never changed, never deleted."""
+
+    class Source(models.TextChoices):
+        """By which way the change came."""
+
+        CONSOLE = "console"
+        API = "api"
+        FILE = "file"
+        ROLLBACK = "rollback"
+        SYSTEM = "system"
+
+    number = models.BigIntegerField(primary_key=True, help_text="The policy version that calls are recorded with.")
+    document = models.JSONField(help_text="Grants, guardrails, masking patterns and tests, in canonical order.")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the canonical document.")
+    source = models.CharField(max_length=16, choices=Source)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    author_name = models.CharField(max_length=150, blank=True)
+    comment = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-number"]
+
+    def __str__(self) -> str:
+        return f"Policy version {self.number}"
+
+
+class PolicyDraft(models.Model):
+    """Policy that is not in force yet: written, rehearsed against recorded calls, tested, and then published."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    document = models.JSONField(default=dict)
+    base_number = models.BigIntegerField(default=0, editable=False, help_text="The version that it was made from.")
+    comment = models.CharField(max_length=500, blank=True)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", editable=False
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    changed_at = models.DateTimeField(default=timezone.now, editable=False)
+    published_number = models.BigIntegerField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-changed_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PolicyTest(models.Model):
+    """A call and the verdict that policy must give it; run before any policy comes into force."""
+
+    name = models.CharField(max_length=100, unique=True)
+    given = models.JSONField(help_text="Who calls what: identity, connection, method, name, arguments, time, address.")
+    expected = models.CharField(max_length=8, choices=Guardrail.Effect)
+    rule = models.CharField(max_length=100, blank=True, help_text="The rule that has to decide. Empty: any.")
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class BackTest(models.Model):
+    """A draft run against recorded calls: what would have been decided otherwise."""
+
+    class State(models.TextChoices):
+        """How far it is."""
+
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    draft = models.ForeignKey(PolicyDraft, on_delete=models.CASCADE, related_name="back_tests")
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=State, default=State.WAITING)
+    calls_total = models.PositiveIntegerField(default=0)
+    calls_done = models.PositiveIntegerField(default=0)
+    differences_total = models.PositiveIntegerField(default=0)
+    differences = models.JSONField(default=list, help_text="The first ones, grouped by what would change.")
+    not_replayable = models.PositiveIntegerField(default=0, help_text="Calls that the record does not say enough of.")
+    failure = models.CharField(max_length=255, blank=True)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.draft}: {self.state}"

@@ -105,3 +105,29 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} #{self.seq}"
+
+
+class Activity(models.Model):
+    """One call of a caller, as rules about what happened before see it; written only while such rules exist.
+
+    `caller` is the SHA-256 of issuer, subject and client. `values` has digests of scalar arguments, never a value.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    caller = models.BinaryField(max_length=32)
+    call_id = models.UUIDField(unique=True)
+    connection_slug = models.CharField(max_length=63)
+    name = models.CharField(max_length=512)
+    labels = models.JSONField(default=list)
+    values = models.JSONField(default=dict)
+    bytes = models.BigIntegerField(default=0)
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["caller", "id"], name="activity_by_caller"),
+            models.Index(fields=["at"], name="activity_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.connection_slug}/{self.name}"

@@ -61,7 +61,7 @@ class GrantRow:
 
 @dataclass(frozen=True)
 class GuardrailRow:
-    """An active Guardrail; `connection_id` None means every connection, or those with one of its `labels`."""
+    """An active Guardrail; `connection_id` None means every connection, or each with one of its `labels`."""
 
     id: str
     name: str
