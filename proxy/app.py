@@ -18,7 +18,7 @@ import orjson
 
 from accounts.revocations import CONNECTION_LOCKED
 from accounts.tokens import Identity
-from policies.engine import rules
+from policies.engine import narrowing, rules
 from proxy import errors, exchange, gate, refused
 from proxy.collected import Collected
 from proxy.identity import Authenticator, Locked, Unauthenticated
@@ -183,7 +183,12 @@ class GatewayApp:
         route = snapshot.routes.get(head.place.slug)
         policy = route.policy if route is not None else None
         now = time.time()
-        if route is None or policy is None or not rules.has_access(policy, identity, now=now):
+        if (
+            route is None
+            or policy is None
+            or not narrowing.reaches(identity.narrowing, route.slug)
+            or not rules.has_access(policy, identity, now=now)
+        ):
             raise refused.rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
         client = scope.get("client")
         address = client[0] if client else ""

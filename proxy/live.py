@@ -18,7 +18,7 @@ import logging
 import time
 from typing import Protocol
 
-from policies.engine import rules
+from policies.engine import narrowing, rules
 from proxy.identity import with_directory
 from proxy.ports import Call, UpstreamFailed
 from proxy.store import Snapshot
@@ -57,6 +57,7 @@ def why_over(call: Call, snapshot: Snapshot, now: float) -> str | None:
         or route is None
         or route.policy is None
         or route.connection_id != call.route.connection_id
+        or not narrowing.reaches(identity.narrowing, route.slug)
         or not rules.has_access(route.policy, identity, now=now)
     ):
         return ACCESS_ENDED

@@ -3,7 +3,8 @@
 Who may call what is decided in three steps, and nothing else decides:
 
 1. Grants say whether the connection exists for the caller at all, and which names may be called there. Without a
-   grant that is in force the answer is the same as for a connection that does not exist.
+   grant that is in force the answer is the same as for a connection that does not exist. A token that was narrowed to
+   some tools reaches no others.
 2. Guardrails are looked at all together. Precedence is by effect, not by position: deny, then hold, then allow; what
    the grants allow counts as allow. A guardrail that allows extends what the holder of a grant may call.
 3. When nothing speaks, the call is denied.
@@ -27,6 +28,7 @@ from .exceptions import PatternRefused
 from .facts import UNKNOWN_TOOL, ConnectionFacts, Facts, ToolFacts
 from .globs import Globs
 from .masking import Masker
+from .narrowing import OUTSIDE, Narrowing, permits
 from .verdicts import Allow, Deny, Effect, Hold, Verdict
 from .windows import ANYWHERE, Networks, Window
 
@@ -105,6 +107,10 @@ class Subject(Protocol):
     @property
     def groups(self) -> frozenset[str] | None:
         """Names of groups within the issuer; None means unknown, which is not the same as none."""
+
+    @property
+    def narrowing(self) -> Narrowing | None:
+        """What the token leaves of the caller's access; None leaves all of it."""
 
 
 class Call(NamedTuple):
@@ -417,6 +423,8 @@ def decision(
     has_grant, granted, failed = _granted(policy, identity, call, facts, circumstances)
     if not has_grant:
         return Decision(NO_GRANT if failed is None else _failed("grant", failed))
+    if identity.narrowing is not None and not permits(identity.narrowing, call):
+        return _OUTSIDE
     spoken, matching = policy.guardrail(call)
     observed: tuple[Observed, ...] = ()
     if spoken is None:
@@ -434,6 +442,7 @@ def decision(
 
 
 _GRANTED = Decision(GRANTED)
+_OUTSIDE = Decision(OUTSIDE)
 
 
 def _circumstances(policy: ConnectionPolicy, identity: Subject, call: Call, facts: Facts) -> Circumstances:

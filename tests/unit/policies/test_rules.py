@@ -24,6 +24,7 @@ class Someone:
     issuer: str = "https://idp"
     subject: str = "ann"
     groups: frozenset[str] | None = frozenset()
+    narrowing: None = None
 
 
 ANN = Someone()
