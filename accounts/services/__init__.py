@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .events import TokenReplayed, events_receive, logout_receive
 from .groups import group_delete, group_save
 from .issued import NotYours, api_token_create, api_token_revoke
 from .locks import (
@@ -27,6 +28,7 @@ from .people import (
 )
 from .principals import PrincipalHasEvidence, principal_delete, principal_ensure, principal_save, principal_seen
 from .providers import PRIVATE_KEY_MEMBERS, introspection_secret, provider_delete, provider_save
+from .revoking import presented_token_revoke
 from .transmitters import transmitter_delete, transmitter_heard, transmitter_save
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "NotAllowed",
     "NotYours",
     "PrincipalHasEvidence",
+    "TokenReplayed",
     "api_token_create",
     "api_token_revoke",
     "console_session_begin",
@@ -41,6 +44,7 @@ __all__ = [
     "console_session_prove",
     "console_session_rekey",
     "console_sessions_end",
+    "events_receive",
     "group_delete",
     "group_save",
     "in_force",
@@ -49,7 +53,9 @@ __all__ = [
     "lock_lift",
     "lock_place",
     "locks_lift",
+    "logout_receive",
     "person_log_in",
+    "presented_token_revoke",
     "principal_delete",
     "principal_ensure",
     "principal_save",
