@@ -74,7 +74,7 @@ class AccessGrant(models.Model):
                 condition=Q(principal__isnull=False, group__isnull=True)
                 | Q(principal__isnull=True, group__isnull=False)
                 | Q(principal__isnull=True, group__isnull=True) & ~Q(condition=""),
-                violation_error_message="Name either a principal or a group; or neither, with a condition that the caller has to meet.",
+                violation_error_message="Name either a principal or a group; or neither, and a condition.",
             ),
             models.CheckConstraint(
                 name="grant_for_connection_or_labels",

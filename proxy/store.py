@@ -23,16 +23,17 @@ from django.db import DatabaseError, close_old_connections, connection, transact
 from accounts import addresses, tokens
 from accounts.directory_groups import Directory
 from accounts.in_force import directory_now, revocations_in_force
-from accounts.models import IdentityProvider
+from accounts.issuing import signing_provider
+from accounts.models import IdentityProvider, SigningKey
 from accounts.revocations import NOTHING_REVOKED, Revocations
 from accounts.values import provider_value
 from connections import vault
 from connections.models import Connection, Credential
 from connections.services import credential_aad
-from policies.engine.compile import GrantRow, GuardrailRow, PatternRow, compile_connection
+from policies.engine.compile import compile_connection
 from policies.engine.exceptions import PatternRefused
-from policies.engine.rules import ConnectionPolicy
-from policies.models import AccessGrant, Guardrail, MaskingPattern
+from policies.engine.rules import ConnectionPolicy, Rule
+from policies.rows import PolicyRows, connection_facts, policy_rows
 from proxy.ports import Route
 from sessions import services as session_services
 from sessions.services import Opening
@@ -53,6 +54,7 @@ SELECT coalesce((SELECT version FROM policies_policystate), 0),
 class Snapshot:
     """All policy at one version; immutable, so that one call sees one policy from its begin to its end.
 
+    `providers` are by issuer; the gateway itself, as the issuer of tokens for calls, is one of them (`own_issuer`).
     `revocations` and `directory` (groups of provisioned users, by issuer and subject) have a version of their own:
     a lock must not make every process compile all policy again.
     """
@@ -219,64 +221,17 @@ def _versions() -> tuple[int, int]:
 
 
 def _policy(version: int) -> Snapshot:
-    grants = [_grant_row(grant) for grant in AccessGrant.objects.filter(is_active=True).select_related(
-        "principal", "group__provider"
-    )]  # fmt: skip
-    guardrails = [
-        GuardrailRow(
-            id=str(row.pk),
-            name=row.name,
-            effect=row.effect,
-            connection_id=_text(row.connection_id),
-            methods=row.methods,
-            names=row.names,
-            reason=row.reason,
-        )
-        for row in Guardrail.objects.filter(is_active=True)
-    ]
-    patterns = [
-        PatternRow(
-            name=row.name,
-            pattern=row.pattern,
-            check=row.check_kind,
-            replacement=row.replacement,
-            connection_id=_text(row.connection_id),
-        )
-        for row in MaskingPattern.objects.filter(is_active=True)
-    ]
+    rows = policy_rows()
+    compiled: dict[int, Rule] = {}
     routes = {
-        row.slug: _route(row, version, grants, guardrails, patterns)
+        row.slug: _route(row, version, rows, compiled)
         for row in Connection.objects.filter(is_active=True).select_related("credential")
     }
     providers = {row.issuer: provider_value(row) for row in IdentityProvider.objects.filter(is_active=True)}
     return Snapshot(version, routes, providers)
 
 
-def _text(identifier: UUID | None) -> str | None:
-    return None if identifier is None else str(identifier)
-
-
-def _grant_row(grant: AccessGrant) -> GrantRow:
-    return GrantRow(
-        id=str(grant.pk),
-        connection_id=str(grant.connection_id),
-        principal=None if grant.principal is None else (grant.principal.issuer, grant.principal.subject),
-        group=None if grant.group is None else (grant.group.provider.issuer, grant.group.name),
-        tools=grant.tools,
-        prompts=grant.prompts,
-        resources=grant.resources,
-        valid_from=None if grant.valid_from is None else grant.valid_from.timestamp(),
-        valid_until=None if grant.valid_until is None else grant.valid_until.timestamp(),
-    )
-
-
-def _route(
-    row: Connection,
-    version: int,
-    grants: list[GrantRow],
-    guardrails: list[GuardrailRow],
-    patterns: list[PatternRow],
-) -> Route:
+def _route(row: Connection, version: int, rows: PolicyRows, compiled: dict[int, Rule]) -> Route:
     """Return the compiled route; what cannot be compiled or opened makes a route that refuses everything."""
     refusal: str | None = None
     upstream: addresses.Upstream | None = None
@@ -292,7 +247,14 @@ def _route(
             header = vault.header_for(credential.kind, credential.header_name, secret)
             literals = _literals(credential, secret)
         policy = compile_connection(
-            str(row.pk), grants=grants, guardrails=guardrails, patterns=patterns, literals=literals
+            str(row.pk),
+            grants=rows.grants,
+            guardrails=rows.guardrails,
+            patterns=rows.patterns,
+            literals=literals,
+            connection=connection_facts(row),
+            tools=rows.tools.get(str(row.pk)),
+            compiled=compiled,
         )
     except (addresses.UrlRefused, addresses.NetworkRefused):
         refusal = "upstream_not_usable"
@@ -302,7 +264,7 @@ def _route(
         refusal = "policy_not_usable"
         logger.error("a rule or pattern of connection %s cannot be compiled: %s", row.slug, error.place)
     if refusal is not None:
-        policy = _doors_only(row, grants)
+        policy = _doors_only(row, rows)
         logger.error("connection %s refuses every call: %s", row.slug, refusal)
     switches = {
         "sampling": row.allows_sampling,
@@ -327,10 +289,12 @@ def _route(
     )
 
 
-def _doors_only(row: Connection, grants: list[GrantRow]) -> ConnectionPolicy | None:
+def _doors_only(row: Connection, rows: PolicyRows) -> ConnectionPolicy | None:
     """Return who may know of a connection that refuses every call; None, and then nobody, when that is unclear, too."""
     try:
-        return compile_connection(str(row.pk), grants=grants, guardrails=[], patterns=[])
+        return compile_connection(
+            str(row.pk), grants=rows.grants, guardrails=[], patterns=[], connection=connection_facts(row)
+        )
     except PatternRefused:
         return None
 

@@ -61,7 +61,7 @@ class GrantRow:
 
 @dataclass(frozen=True)
 class GuardrailRow:
-    """An active Guardrail; `connection_id` None means every connection, or each with one of its `labels`."""
+    """An active Guardrail; `connection_id` None means all connections, or those with one of its `labels`."""
 
     id: str
     name: str
@@ -103,9 +103,9 @@ def compile_connection(
     """Compile what applies to `connection_id`; rows of other connections are passed over.
 
     `literals` are (name, secret) of the connection's active credentials, masked in every answer. `connection` has the
-    labels that grants and guardrails may ask for, `tools` what the catalogue knows of its tools. `compiled` is shared by
-    the connections of one snapshot: a guardrail that is about many of them is compiled once; it is keyed by the row's
-    `id()`, so the rows must outlive it.
+    labels that grants and guardrails may ask for, `tools` what the catalogue knows of its tools. `compiled` is shared
+    by the connections of one snapshot: a guardrail that is about many of them is compiled once; it is keyed by the
+    row's `id()`, so the rows must outlive it.
 
     Raises:
         PatternRefused: names the first row that does not compile. Deny everything on this connection.
