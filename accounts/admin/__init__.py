@@ -5,3 +5,4 @@ from __future__ import annotations
 from . import directory as directory
 from . import locks as locks
 from . import people as people
+from . import scim as scim

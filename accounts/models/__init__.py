@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .directory import ScimMember, ScimUser
+from .directory import ScimMember, ScimSync, ScimUser
 from .issued import ApiToken, ExchangedToken, SigningKey
 from .locks import Lock, RevocationState, RevokedToken, SeenToken
 from .people import ConsoleSession, LoginClient, RoleGrant, User
@@ -28,6 +28,7 @@ __all__ = [
     "SamlProvider",
     "SamlRequest",
     "ScimMember",
+    "ScimSync",
     "ScimUser",
     "SeenToken",
     "SigningKey",

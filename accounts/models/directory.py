@@ -1,4 +1,4 @@
-"""What an identity provider provisions over SCIM 2.0 (RFC 7643): users, and who is in which group."""
+"""What an identity provider provisions over SCIM 2.0 (RFC 7643): users, who is in which group, and how that goes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class ScimUser(models.Model):
 
     class Meta:
         ordering = ["user_name_folded"]
+        verbose_name = "SCIM user"
         constraints = [
             models.UniqueConstraint(fields=["provider", "user_name_folded"], name="scim_user_name_once"),
             models.UniqueConstraint(
@@ -39,6 +40,26 @@ class ScimUser(models.Model):
         return self.user_name
 
 
+class ScimSync(models.Model):
+    """When a provider last provisioned, and what was last refused: the first place to look when it reports errors."""
+
+    provider = models.OneToOneField(
+        "accounts.IdentityProvider", primary_key=True, on_delete=models.CASCADE, related_name="scim_sync"
+    )
+    last_request_at = models.DateTimeField(help_text="Kept to the minute.")
+    last_change_at = models.DateTimeField(null=True, blank=True, help_text="When a user or group was last written.")
+    last_refusal_at = models.DateTimeField(null=True, blank=True)
+    last_refusal = models.CharField(max_length=500, blank=True, help_text="What was asked for, and why it was refused.")
+
+    class Meta:
+        ordering = ["provider__name"]
+        verbose_name = "SCIM provisioning"
+        verbose_name_plural = "SCIM provisioning"
+
+    def __str__(self) -> str:
+        return f"SCIM of {self.provider}"
+
+
 class ScimMember(models.Model):
     """A provisioned user is in a group."""
 
@@ -46,6 +67,7 @@ class ScimMember(models.Model):
     user = models.ForeignKey(ScimUser, on_delete=models.CASCADE, related_name="memberships")
 
     class Meta:
+        verbose_name = "SCIM member"
         constraints = [models.UniqueConstraint(fields=["group", "user"], name="scim_member_once")]
 
     def __str__(self) -> str:

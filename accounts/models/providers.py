@@ -93,6 +93,12 @@ class IdentityProvider(models.Model):
         default="external_id",
         help_text="The attribute of a provisioned user that equals the token's subject.",
     )
+    scim_group_name = models.CharField(
+        max_length=16,
+        choices=[("display_name", "displayName"), ("external_id", "externalId")],
+        default="display_name",
+        help_text="The attribute of a provisioned group that tokens carry: externalId where they carry object ids.",
+    )
     introspection_url = models.CharField(
         max_length=500, blank=True, help_text="RFC 7662 endpoint to ask about tokens of long sessions. Empty: never."
     )
