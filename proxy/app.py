@@ -443,7 +443,7 @@ class GatewayApp:
         body = orjson.dumps(
             {
                 "resource": self._resource(place.slug),
-                "authorization_servers": sorted(snapshot.providers),
+                "authorization_servers": sorted(snapshot.providers.keys() - {snapshot.own_issuer}),
                 "scopes_supported": [refused.SCOPE],
                 "bearer_methods_supported": ["header"],
                 "resource_name": "Wardgate",

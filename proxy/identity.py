@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol
 
-from accounts import tokens
+from accounts import issuing, tokens
 from accounts.directory_groups import Directory, groups_of
 from accounts.jwks import KeySource, KeysUnavailable
 from accounts.revocations import LOCKED, Revocations, Stopped
@@ -140,6 +140,8 @@ class Authenticator:
         except KeysUnavailable:
             raise Unauthenticated("keys_unavailable", "The issuer's signing keys cannot be read.") from None
         verdict = tokens.verify(raw, provider=provider, keys=keys, now=now, audience=resource, unverified=peeked)
+        if isinstance(verdict, tokens.Identity) and provider.id == issuing.PROVIDER_ID:
+            verdict = issuing.as_original(verdict, raw, snapshot.providers)
         if isinstance(verdict, tokens.Rejected):
             raise Unauthenticated(verdict.code, verdict.detail)
         return verdict
