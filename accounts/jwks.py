@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -259,17 +259,30 @@ class KeySource:
         if entry.keys_url and now - entry.discovered_at < longest:
             return entry.keys_url
         provider = entry.provider
-        address = provider.issuer.removesuffix("/") + "/.well-known/openid-configuration"
-        document = load_object(await self._fetch(address, provider.allowed_networks))
-        if document.get("issuer") != provider.issuer:
-            raise DiscoveryRefused("the discovery document is of another issuer")
-        url = document.get("jwks_uri")
-        # Keys of an https issuer must not be fetched over http: whoever is on that way could replace them.
-        schemes = ("https://",) if provider.issuer.startswith("https://") else ("https://", "http://")
-        if not isinstance(url, str) or not url.startswith(schemes):
-            raise DiscoveryRefused("the discovery document names no acceptable key URL")
-        entry.keys_url, entry.discovered_at = url, now
-        return url
+        body = await self._fetch(discovery_url(provider.issuer), provider.allowed_networks)
+        entry.keys_url, entry.discovered_at = keys_url(load_object(body), provider.issuer), now
+        return entry.keys_url
+
+
+def discovery_url(issuer: str) -> str:
+    """Return where the discovery document of `issuer` is (OpenID Connect Discovery 1.0, section 4)."""
+    return issuer.removesuffix("/") + "/.well-known/openid-configuration"
+
+
+def keys_url(document: Mapping[str, Any], issuer: str) -> str:
+    """Return the key URL that the discovery document of `issuer` names.
+
+    Raises:
+        DiscoveryRefused: it is of another issuer, or names no acceptable URL.
+    """
+    if document.get("issuer") != issuer:
+        raise DiscoveryRefused("the discovery document is of another issuer")
+    url = document.get("jwks_uri")
+    # Keys of an https issuer must not be fetched over http: whoever is on that way could replace them.
+    schemes = ("https://",) if issuer.startswith("https://") else ("https://", "http://")
+    if not isinstance(url, str) or not url.startswith(schemes):
+        raise DiscoveryRefused("the discovery document names no acceptable key URL")
+    return url
 
 
 def _source(provider: Provider) -> tuple[object, ...]:

@@ -117,13 +117,15 @@ class VerifyingKey:
 class KeySet:
     """The usable keys of one issuer, parsed once; made by `key_set`.
 
-    `refused` says, for the console, which entries were left out and why: (position from 1, safe sentence).
+    `refused` says, for the console, which entries were left out and why: (position from 1, safe sentence); `usable` the
+    id and the algorithms of the others.
     """
 
-    __slots__ = ("_by_algorithm", "_by_id", "_count", "_ids", "refused")
+    __slots__ = ("_by_algorithm", "_by_id", "_count", "_ids", "refused", "usable")
 
     def __init__(self, keys: Collection[VerifyingKey], refused: tuple[tuple[int, str], ...] = ()) -> None:
         self.refused = refused
+        self.usable = tuple((key.key_id, tuple(sorted(key.algorithms))) for key in keys)
         self._count = len(keys)
         self._ids = frozenset(key.key_id for key in keys if key.key_id is not None)
         self._by_id = {

@@ -10,12 +10,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from django.conf import settings
 
-from accounts import outbound, tokens
+from accounts import outbound, token_report, tokens
 from accounts.jwks import KeySource, KeysUnavailable
 from accounts.models import IdentityProvider
 from accounts.values import provider_value
@@ -53,6 +54,26 @@ def verified(raw: bytes, *, audience: str, now: float) -> tokens.Identity | toke
     except KeysUnavailable:
         return tokens.Rejected("keys_unavailable", "The issuer's signing keys cannot be read.")
     return tokens.verify(raw, provider=provider, keys=keys, now=now, audience=audience, unverified=peeked)
+
+
+def explained(raw: bytes, *, row: IdentityProvider, audience: str, now: float) -> token_report.Report:
+    """Return why the provider `row` accepts or refuses `raw`; nothing of the token is kept or logged.
+
+    Args:
+        raw: the token.
+        row: an identity provider, which need not be active.
+        audience: accepted as `aud` besides the provider's own audiences; may be empty.
+        now: seconds since 1970.
+    """
+    provider = provider_value(row)
+    peeked = tokens.peek(raw)
+    keys = None
+    if not isinstance(peeked, tokens.Rejected):
+        # A token of another issuer causes no fetch.
+        key_id = peeked.key_id if peeked.issuer == provider.issuer else None
+        with suppress(KeysUnavailable):
+            keys = keys_for(provider, key_id)
+    return token_report.explain(raw, provider=provider, keys=keys, now=now, audience=audience)
 
 
 def flush_keys(provider_id: str) -> None:

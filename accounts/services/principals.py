@@ -104,9 +104,9 @@ def principal_save(
 ) -> Principal:
     """Change what a person says of a principal; without an id, declare one before its first token.
 
-    Issuer and subject are what tokens and evidence know a principal by, so an existing principal keeps them whatever is
-    passed. Choosing a kind fixes it. An owner link fixes the kind at both ends, because it means something only while
-    a human answers for a machine or an agent.
+    Issuer and subject are what tokens and evidence know a principal by, so an existing principal keeps them. Choosing a
+    kind fixes it. An owner link fixes the kind at both ends, because it means something only while a human answers for
+    a machine or an agent.
 
     Raises:
         Principal.DoesNotExist: there is no principal `principal_id`.
@@ -117,6 +117,9 @@ def principal_save(
     else:
         row = Principal.objects.select_for_update().get(pk=principal_id)
     refusals = Refusals()
+    for field, given in (("issuer", issuer), ("subject", subject)):
+        if given.strip() not in ("", getattr(row, field)):
+            refusals.add(field, "cannot_change", "Tokens and evidence know the principal by this: declare another one.")
     row.is_kind_fixed = is_kind_fixed or kind not in {row.kind, Principal.Kind.UNKNOWN}
     row.kind = kind
     row.notes = notes
@@ -138,9 +141,16 @@ def principal_delete(*, principal_id: UUID) -> None:
         ProtectedError: a session or a token that was given out refers to it.
     """
     row = Principal.objects.select_for_update().get(pk=principal_id)
-    if row.last_seen is not None or row.locks.exists() or row.scim_users.exists() or hasattr(row, "user"):
+    if has_evidence(row):
         raise PrincipalHasEvidence
     row.delete()
+
+
+def has_evidence(principal: Principal) -> bool:
+    """Tell whether `principal` has acted, was locked, or is somebody whom the console or the directory knows."""
+    if principal.last_seen is not None or hasattr(principal, "user"):
+        return True
+    return principal.locks.exists() or principal.scim_users.exists()
 
 
 def _learn(principal: Principal, *, kind: str, display_name: str, email: str) -> bool:

@@ -124,7 +124,10 @@ def test_the_kind_follows_the_tokens_until_a_person_fixes_it():
 
 def test_an_existing_principal_keeps_its_issuer_and_its_subject():
     row = ensure()
-    services.principal_save(principal_id=row.pk, issuer="https://evil.example.com", subject="root", now=NOW)
+    assert save(row, issuer=ISSUER, subject="robot", notes="same").notes == "same"
+    with pytest.raises(ValidationError) as refused:
+        save(row, issuer="https://evil.example.com", subject="root")
+    assert codes(refused) == {"issuer": ["cannot_change"], "subject": ["cannot_change"]}
     row.refresh_from_db()
     assert (row.issuer, row.subject) == (ISSUER, "robot")
 
