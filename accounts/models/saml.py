@@ -55,6 +55,7 @@ class SamlRequest(models.Model):
     saml_provider = models.ForeignKey(SamlProvider, on_delete=models.CASCADE, related_name="+")
     browser_digest = models.CharField(max_length=64)
     next_path = models.CharField(max_length=500, blank=True)
+    is_proof = models.BooleanField(default=False, help_text="The person has to prove anew who they are.")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
     answered_at = models.DateTimeField(null=True, blank=True)

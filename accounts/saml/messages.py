@@ -48,9 +48,11 @@ def is_id(text: str) -> bool:
     return _OURS.fullmatch(text) is not None
 
 
-def login_url(*, sso_url: str, places: Places, request_id: str, now: datetime) -> str:
-    """Return where to send a browser so that its person logs in."""
+def login_url(*, sso_url: str, places: Places, request_id: str, is_proof: bool = False, now: datetime) -> str:
+    """Return where to send a browser so that its person logs in; with `is_proof`, anew and not by an open session."""
     root = _message("AuthnRequest", request_id, sso_url, places, now)
+    if is_proof:
+        root.set("ForceAuthn", "true")
     root.set("ProtocolBinding", POST)
     root.set("AssertionConsumerServiceURL", places.acs)
     etree.SubElement(root, f"{{{SAMLP}}}NameIDPolicy", AllowCreate="true")

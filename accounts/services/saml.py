@@ -14,7 +14,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils.dateparse import parse_datetime
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import tokens
@@ -35,7 +34,10 @@ _REMEMBERED = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who came back from the identity provider. `groups` is None when they are unknown."""
+    """Who came back from the identity provider. `groups` is None when they are unknown.
+
+    `authenticated_at` is when the person proved there who they are, which may be long before this login.
+    """
 
     issuer: str
     subject: str
@@ -43,6 +45,7 @@ class Login:
     display_name: str = field(repr=False)
     email: str = field(repr=False)
     provider_session: str
+    authenticated_at: datetime
     next_path: str
 
 
@@ -61,13 +64,14 @@ def saml_places(saml_provider_id: UUID) -> messages.Places:
 
 
 @transaction.atomic
-def login_begin(*, saml_provider_id: UUID, browser: str, next_path: str, now: datetime) -> str:
+def login_begin(*, saml_provider_id: UUID, browser: str, next_path: str, is_proof: bool = False, now: datetime) -> str:
     """Return the URL at which the person logs in, after the request for it was stored.
 
     Args:
         saml_provider_id: whose.
         browser: the secret in the browser's cookie; only its digest is kept.
         next_path: where to go afterwards, a path of this console; anything else is forgotten.
+        is_proof: the person has to log in anew at the provider, not by a session that is open there.
         now: the present.
 
     Raises:
@@ -82,11 +86,17 @@ def login_begin(*, saml_provider_id: UUID, browser: str, next_path: str, now: da
         saml_provider=row,
         browser_digest=_digest(browser),
         next_path=local_path(next_path),
+        is_proof=is_proof,
         created_at=now,
         expires_at=now + timedelta(seconds=REQUEST_SECONDS),
     )
-    places = saml_places(row.pk)
-    return messages.login_url(sso_url=row.sso_url, places=places, request_id=request.request_id, now=now)
+    return messages.login_url(
+        sso_url=row.sso_url,
+        places=saml_places(row.pk),
+        request_id=request.request_id,
+        is_proof=is_proof,
+        now=now,
+    )
 
 
 def login_answer(*, saml_provider_id: UUID, encoded: str, now: datetime) -> str:
@@ -119,6 +129,9 @@ def login_answer(*, saml_provider_id: UUID, encoded: str, now: datetime) -> str:
         request = waiting.select_for_update().filter(pk=request_id).first()
         if request is None:
             raise _unknown_request()
+        proved_at = min(now, statement.authenticated_at or now)
+        if request.is_proof and proved_at < request.created_at - timedelta(seconds=row.provider.leeway_seconds):
+            raise AssertionRefused("saml_not_proved", "The identity provider did not ask anew who you are.")
         _use_once(row, statement.assertion_id, statement.last_use_at, now)
         request.answered_at = now
         request.answer = {
@@ -127,6 +140,7 @@ def login_answer(*, saml_provider_id: UUID, encoded: str, now: datetime) -> str:
             "display_name": statement.display_name,
             "email": statement.email,
             "session_index": statement.session_index,
+            "authenticated_at": proved_at.isoformat(),
             "expires_at": statement.expires_at.isoformat(),
         }
         request.save(update_fields=["answered_at", "answer"])
@@ -148,8 +162,8 @@ def login_finish(*, saml_provider_id: UUID, request_id: str, browser: str, now: 
     if request is None or answer is None or not hmac.compare_digest(request.browser_digest, _digest(browser)):
         # One refusal for both: another browser learns nothing of the request, and does not use it up either.
         raise AssertionRefused("saml_browser", "This login was not begun in this browser, or is over. Begin again.")
-    ends_at = parse_datetime(answer["expires_at"])
-    if ends_at is None or now >= ends_at + timedelta(seconds=row.provider.leeway_seconds):
+    ends_at = datetime.fromisoformat(answer["expires_at"])
+    if now >= ends_at + timedelta(seconds=row.provider.leeway_seconds):
         raise AssertionRefused("saml_expired", "The assertion has expired.")
     request.used_at, request.answer = now, None
     request.save(update_fields=["used_at", "answer"])
@@ -160,6 +174,7 @@ def login_finish(*, saml_provider_id: UUID, request_id: str, browser: str, now: 
         display_name=answer["display_name"],
         email=answer["email"],
         provider_session=answer["session_index"],
+        authenticated_at=datetime.fromisoformat(answer["authenticated_at"]),
         next_path=request.next_path,
     )
 

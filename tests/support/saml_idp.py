@@ -43,11 +43,15 @@ _FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
-@cache
 def key_and_certificate(
     name: str = "one", kind: str = "rsa", bits: int = 2048, days: int = 3650
 ) -> tuple[Key, x509.Certificate]:
     """Return the key `name` with a self-signed certificate; the same for the whole process."""
+    return _generated(name, kind, bits, days)
+
+
+@cache
+def _generated(name: str, kind: str, bits: int, days: int) -> tuple[Key, x509.Certificate]:
     key: Key = (
         rsa.generate_private_key(65537, bits)
         if kind == "rsa"
