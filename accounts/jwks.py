@@ -293,4 +293,5 @@ def _source(provider: Provider) -> tuple[object, ...]:
         provider.allowed_networks,
         provider.algorithms,
         provider.pinned_jwks,
+        provider.keys_flushed_at,
     )

@@ -49,7 +49,8 @@ ENTRA: Final = _preset(
     "Add the groups claim under token configuration. Group names in tokens are object ids. Beyond 200 groups Entra "
     "leaves them out: then rules for groups deny, unless groups are looked up in the directory that SCIM "
     "provisions.",
-    "The principal is oid, which is the same in every application. For SCIM, map externalId to objectId.",
+    "The principal is oid, which is the same in every application. For SCIM, map externalId to objectId, of users "
+    "and of groups.",
     "Entra backdates iat by five minutes and grants 60 to 90 minutes, hence the longer lifetime; a token lifetime "
     "policy allows less. Tokens of managed identities live for a day and are refused.",
     issuer="https://login.microsoftonline.com/{tenant id}/v2.0",
@@ -64,6 +65,7 @@ ENTRA: Final = _preset(
     requires_nbf=True,
     max_token_seconds=5700,
     scim_subject="external_id",
+    scim_group_name="external_id",
 )
 
 OKTA: Final = _preset(

@@ -14,7 +14,8 @@ class Provider:
     `requires_nbf` off accepts tokens without `nbf` (Keycloak, Okta and Google leave it out); one that is there is
     checked all the same. Claims are named by dotted paths. Empty `authorized_parties` and `tenants` accept any;
     `required_claims` are the accepted texts of each claim that must be there. `missing_groups_are_unknown` is for
-    issuers whose tokens never list groups.
+    issuers whose tokens never list groups. Keys that were fetched before `keys_flushed_at`, in seconds since 1970, are
+    forgotten.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Provider:
     principal_kind: str = "unknown"
     missing_groups_are_unknown: bool = False
     uses_directory: bool = False
+    keys_flushed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

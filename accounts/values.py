@@ -32,4 +32,5 @@ def provider_value(row: IdentityProvider) -> tokens.Provider:
         principal_kind=row.principal_kind,
         missing_groups_are_unknown=row.missing_groups_are_unknown,
         uses_directory=row.uses_directory,
+        keys_flushed_at=row.keys_flushed_at.timestamp() if row.keys_flushed_at else 0.0,
     )

@@ -128,6 +128,9 @@ class IdentityProvider(models.Model):
         help_text="Private networks (CIDR) in which this issuer's keys may be fetched. Empty: public addresses only.",
     )
     is_active = models.BooleanField(default=True)
+    keys_flushed_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Every gateway process forgets keys that it fetched earlier."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:

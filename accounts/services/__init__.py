@@ -27,7 +27,13 @@ from .people import (
     role_grant_save,
 )
 from .principals import PrincipalHasEvidence, principal_delete, principal_ensure, principal_save, principal_seen
-from .providers import PRIVATE_KEY_MEMBERS, introspection_secret, provider_delete, provider_save
+from .providers import (
+    PRIVATE_KEY_MEMBERS,
+    introspection_secret,
+    provider_delete,
+    provider_keys_flush,
+    provider_save,
+)
 from .revoking import presented_token_revoke
 from .transmitters import transmitter_delete, transmitter_heard, transmitter_save
 
@@ -61,6 +67,7 @@ __all__ = [
     "principal_save",
     "principal_seen",
     "provider_delete",
+    "provider_keys_flush",
     "provider_save",
     "revocation_end",
     "role_grant_delete",

@@ -15,7 +15,7 @@ from accounts.saving import Refusals
 
 from .provider_rules import MAX_SECRET, PRIVATE_KEY_MEMBERS, refuse_bad_values, required_claims
 
-__all__ = ["PRIVATE_KEY_MEMBERS", "introspection_secret", "provider_delete", "provider_save"]
+__all__ = ["PRIVATE_KEY_MEMBERS", "introspection_secret", "provider_delete", "provider_keys_flush", "provider_save"]
 
 _PLACE: Final = "accounts_identityprovider.introspection"
 
@@ -44,6 +44,7 @@ def provider_save(
     missing_groups_are_unknown: bool = False,
     uses_directory: bool = False,
     scim_subject: str = "external_id",
+    scim_group_name: str = "display_name",
     introspection_url: str = "",
     introspection_client_id: str = "",
     introspection_secret: str | None = None,
@@ -82,6 +83,7 @@ def provider_save(
         "missing_groups_are_unknown": missing_groups_are_unknown,
         "uses_directory": uses_directory,
         "scim_subject": scim_subject,
+        "scim_group_name": scim_group_name,
         "introspection_url": introspection_url,
         "introspection_client_id": introspection_client_id,
         "dormant_days": dormant_days,
@@ -117,6 +119,21 @@ def provider_delete(*, provider_id: UUID) -> None:
         IdentityProvider.DoesNotExist: there is no such provider.
     """
     IdentityProvider.objects.get(pk=provider_id).delete()
+
+
+@transaction.atomic
+def provider_keys_flush(*, provider_id: UUID, now: datetime) -> IdentityProvider:
+    """Make every gateway process forget the keys it has of this provider; the next token waits for new ones.
+
+    The processes learn of it as of any change of policy, within seconds.
+
+    Raises:
+        IdentityProvider.DoesNotExist: there is no such provider.
+    """
+    provider = IdentityProvider.objects.select_for_update().get(pk=provider_id)
+    provider.keys_flushed_at = now
+    provider.save(update_fields=["keys_flushed_at"])
+    return provider
 
 
 def introspection_secret(provider: IdentityProvider) -> vault.Secret | None:

@@ -11,7 +11,9 @@ from joserfc.jwk import ECKey, OctKey
 from accounts import services
 from accounts.exceptions import MasterKeysUnusable
 from accounts.models import Group, IdentityProvider
+from accounts.values import provider_value
 from accounts.vault import CannotOpen
+from policies.models import PolicyState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = ECKey.generate_key("P-256")
@@ -201,3 +203,12 @@ def test_without_master_keys_no_secret_is_taken(settings):
     with pytest.raises(MasterKeysUnusable):
         save(**INTROSPECTION, introspection_secret="canary-7Q")
     assert save().pk
+
+
+def test_flushing_the_keys_is_told_to_the_gateway_processes_as_a_change_of_policy():
+    provider = save()
+    before = PolicyState.objects.get().version
+    assert provider_value(provider).keys_flushed_at == 0
+    flushed = services.provider_keys_flush(provider_id=provider.pk, now=NOW)
+    assert provider_value(flushed).keys_flushed_at == NOW.timestamp()
+    assert PolicyState.objects.get().version > before

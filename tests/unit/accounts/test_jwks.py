@@ -362,6 +362,15 @@ class TestFlush:
             await world.keys()
         assert world.fetches() == 2
 
+    async def test_that_an_administrator_asked_for_comes_with_the_provider_and_counts_once(self) -> None:
+        world = World()
+        await world.keys()
+        world.provider = world.issuer.provider(jwks_url=KEYS_URL, keys_flushed_at=1.0)
+        assert world.fresh() is None
+        await world.keys()
+        await world.keys()
+        assert world.fetches() == 2
+
     async def test_of_an_unknown_provider_does_nothing(self) -> None:
         World().source.flush("nobody")
 
