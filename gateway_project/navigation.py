@@ -39,6 +39,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Principals", "fingerprint", "accounts", "principal"),
             ("Groups", "groups", "accounts", "group"),
             ("Identity providers", "badge", "accounts", "identityprovider"),
+            ("SCIM users", "cloud_sync", "accounts", "scimuser"),
+            ("SCIM provisioning", "sync", "accounts", "scimsync"),
             ("Locks", "lock", "accounts", "lock"),
             ("Revoked tokens", "block", "accounts", "revokedtoken"),
             ("Event transmitters", "sensors", "accounts", "eventtransmitter"),

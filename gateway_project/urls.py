@@ -61,4 +61,5 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/v1/", include((api, "api"))),
+    path("scim/v2/", include(("accounts.scim.urls", "scim"))),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 from unfold.decorators import display
 
@@ -39,13 +39,12 @@ class ScimUserAdmin(EvidenceAdmin):
         "changed_at",
     ]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet:
+    def get_queryset(self, request: HttpRequest) -> Any:
         """Return the users, each with whether provisioning has stopped its principal."""
         held = Lock.objects.filter(
             kind=Lock.Kind.PRINCIPAL, principal=OuterRef("principal"), source=Lock.Source.SCIM, lifted_at=None
         )
-        users: QuerySet = super().get_queryset(request)
-        return users.annotate(is_stopped=Exists(held))
+        return super().get_queryset(request).annotate(is_stopped=Exists(held))
 
     @display(description="Principal")
     def shown_principal(self, user: ScimUser) -> str:
