@@ -228,7 +228,9 @@ def _policy(version: int) -> Snapshot:
         for row in Connection.objects.filter(is_active=True).select_related("credential")
     }
     providers = {row.issuer: provider_value(row) for row in IdentityProvider.objects.filter(is_active=True)}
-    return Snapshot(version, routes, providers)
+    own = settings.WARDGATE_PUBLIC_URL
+    providers[own] = signing_provider(SigningKey.objects.all(), now=datetime.now(UTC), public_url=own)
+    return Snapshot(version, routes, providers, own_issuer=own)
 
 
 def _route(row: Connection, version: int, rows: PolicyRows, compiled: dict[int, Rule]) -> Route:
