@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from collections.abc import Sequence
+from datetime import datetime
 
-from .models import ApiToken, EventTransmitter, Group, IdentityProvider, Lock, Principal, RevokedToken, User
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
+from .models import (
+    ApiToken,
+    ConsoleSession,
+    EventTransmitter,
+    Group,
+    IdentityProvider,
+    Lock,
+    LoginClient,
+    Principal,
+    RevokedToken,
+    RoleGrant,
+    ScimMember,
+    ScimUser,
+    User,
+)
 
 
 def providers_visible_to(*, user: User) -> QuerySet[IdentityProvider]:
@@ -53,3 +70,64 @@ def transmitters_visible_to(*, user: User) -> QuerySet[EventTransmitter]:
     if not user.has_perm("accounts.view_eventtransmitter"):
         return EventTransmitter.objects.none()
     return EventTransmitter.objects.select_related("provider")
+
+
+def console_session_for(*, digest: str, group_ids: Sequence[int], now: datetime) -> ConsoleSession | None:
+    """Return the login whose `session_digest` is `digest` while it counts, in one query; None when it does not.
+
+    It does not count when it was ended or began before its person signed out everywhere, when the person is not active,
+    when their principal, their provider or one of the groups `group_ids` is locked, or when the provider is not active.
+    """
+    stopped = Q(kind=Lock.Kind.PRINCIPAL, principal=OuterRef("user__principal"))
+    stopped |= Q(kind=Lock.Kind.GROUP, group_id__in=group_ids)
+    stopped |= Q(kind=Lock.Kind.PROVIDER, provider__issuer=OuterRef("issuer")) & ~Q(provider__issuer="")
+    stopped |= Q(kind=Lock.Kind.PROVIDER, provider__saml__entity_id=OuterRef("issuer"))
+    in_force = Q(lifted_at=None) & (Q(ends_at=None) | Q(ends_at__gt=now))
+    active = IdentityProvider.objects.filter(
+        Q(issuer=OuterRef("issuer")) | Q(saml__entity_id=OuterRef("issuer"), saml__is_active=True), is_active=True
+    )
+    return (
+        ConsoleSession.objects.filter(session_digest=digest, ended_at=None, user__is_active=True)
+        .filter(Q(user__signed_out_at=None) | Q(began_at__gte=F("user__signed_out_at")))
+        .filter(~Exists(Lock.objects.filter(in_force).filter(stopped)))
+        .filter(Q(issuer="") | Exists(active))
+        .select_related("user")
+        .first()
+    )
+
+
+def console_sessions_visible_to(*, user: User) -> QuerySet[ConsoleSession]:
+    """Return the logins that `user` may see: their own without a permission, everybody's with it."""
+    sessions = ConsoleSession.objects.select_related("user")
+    return sessions if user.has_perm("accounts.view_consolesession") else sessions.filter(user=user)
+
+
+def role_grants_visible_to(*, user: User) -> QuerySet[RoleGrant]:
+    """Return the role grants that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_rolegrant"):
+        return RoleGrant.objects.none()
+    return RoleGrant.objects.select_related("group__provider", "user")
+
+
+def login_clients_visible_to(*, user: User) -> QuerySet[LoginClient]:
+    """Return the console's clients that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_loginclient"):
+        return LoginClient.objects.none()
+    return LoginClient.objects.select_related("provider")
+
+
+def provisioned_groups(*, issuer: str, subject: str) -> frozenset[str] | None:
+    """Return the groups of one principal that its provider provisioned; None where that is unknown, or not asked for."""
+    users = ScimUser.objects.filter(
+        provider__issuer=issuer,
+        provider__is_active=True,
+        provider__uses_directory=True,
+        is_active=True,
+        principal__issuer=issuer,
+        principal__subject=subject,
+    )
+    user = users.first()
+    if user is None:
+        return None
+    members = ScimMember.objects.filter(user=user, group__provider=user.provider_id)
+    return frozenset(members.values_list("group__name", flat=True))

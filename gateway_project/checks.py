@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -29,7 +30,7 @@ DURABLE = ("synchronous_commit", "fsync", "full_page_writes")
 @register(Tags.security)
 def unsafe_settings(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Return what makes the settings unsafe to serve with."""
-    return [*_secret_key(), *_exposure(), *_master_keys(), *_public_url()]
+    return [*_secret_key(), *_exposure(), *_master_keys(), *_public_url(), *_console_login()]
 
 
 @register(Tags.database)
@@ -154,3 +155,27 @@ def _public_url() -> Iterator[CheckMessage]:
             "gateway, without a path.",
             id="wardgate.E012",
         )
+
+
+def _console_login() -> Iterator[CheckMessage]:
+    if not settings.WARDGATE_REQUIRE_SECOND_FACTOR and not _is_loopback(settings.WARDGATE_PUBLIC_URL):
+        yield Error(
+            "WARDGATE_REQUIRE_SECOND_FACTOR is off, and the console is reached from elsewhere: leave it on. It may be "
+            "off only where WARDGATE_PUBLIC_URL is a loopback address.",
+            id="wardgate.E030",
+        )
+    try:
+        for network in settings.WARDGATE_TRUSTED_PROXIES:
+            ipaddress.ip_network(network)
+    except ValueError:
+        yield Error(
+            "WARDGATE_TRUSTED_PROXIES is not a list of networks: write each as 10.20.0.0/16.", id="wardgate.E031"
+        )
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

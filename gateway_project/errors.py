@@ -17,12 +17,14 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 
 from accounts.exceptions import DomainError
+from accounts.proofs import ProofNeeded
 from accounts.services.issued import NotYours
 from connections.exceptions import MasterKeysUnusable
 
 STATUS: dict[type[Exception], int] = {
     MasterKeysUnusable: status.HTTP_503_SERVICE_UNAVAILABLE,
     NotYours: status.HTTP_403_FORBIDDEN,
+    ProofNeeded: status.HTTP_403_FORBIDDEN,
     DomainError: status.HTTP_409_CONFLICT,
 }
 """The first class that an error is one of decides; what a service refuses is a conflict unless it is named here."""

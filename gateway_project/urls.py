@@ -59,7 +59,7 @@ api: list[URLPattern | URLResolver] = [
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", include("accounts.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include((api, "api"))),
-    path("scim/v2/", include(("accounts.scim.urls", "scim"))),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.tools import NEEDS, ToolMissing
 
-pytest_plugins = ["tests.support.gateway"]
+pytest_plugins = ["tests.support.gateway", "tests.support.logins"]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

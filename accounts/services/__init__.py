@@ -2,17 +2,6 @@
 
 from __future__ import annotations
 
-from .directory import (
-    scim_group_create,
-    scim_group_delete,
-    scim_group_patch,
-    scim_group_replace,
-    scim_user_create,
-    scim_user_delete,
-    scim_user_patch,
-    scim_user_replace,
-    scim_users_follow,
-)
 from .events import TokenReplayed, events_receive, logout_receive
 from .groups import group_delete, group_save
 from .issued import NotYours, api_token_create, api_token_revoke
@@ -33,9 +22,12 @@ from .people import (
     console_session_prove,
     console_session_rekey,
     console_sessions_end,
+    groups_of,
     person_log_in,
+    provider_of,
     role_grant_delete,
     role_grant_save,
+    session_digest,
 )
 from .principals import PrincipalHasEvidence, principal_delete, principal_ensure, principal_save, principal_seen
 from .providers import (
@@ -64,6 +56,7 @@ __all__ = [
     "events_receive",
     "group_delete",
     "group_save",
+    "groups_of",
     "in_force",
     "introspection_secret",
     "is_in_force",
@@ -79,19 +72,12 @@ __all__ = [
     "principal_seen",
     "provider_delete",
     "provider_keys_flush",
+    "provider_of",
     "provider_save",
     "revocation_end",
     "role_grant_delete",
     "role_grant_save",
-    "scim_group_create",
-    "scim_group_delete",
-    "scim_group_patch",
-    "scim_group_replace",
-    "scim_user_create",
-    "scim_user_delete",
-    "scim_user_patch",
-    "scim_user_replace",
-    "scim_users_follow",
+    "session_digest",
     "token_revoke",
     "token_seen",
     "transmitter_delete",

@@ -88,7 +88,7 @@ def _first_administrator() -> str | None:
     if User.objects.filter(is_superuser=True).exists():
         return None
     password = secrets.token_urlsafe(15)
-    User.objects.create_superuser(ADMIN, password=password)
+    User.objects.create_superuser(ADMIN, password=password, is_break_glass=True)
     return password
 
 

@@ -183,6 +183,9 @@ def _environment(options: Options, secrets: Secrets) -> dict[str, str]:
         "WARDGATE_MASTER_KEYS": secrets.master_keys,
         "WARDGATE_PUBLIC_URL": options.public_url,
         "DJANGO_SETTINGS_MODULE": "gateway_project.settings.base",
+        # One may look around without a second factor, because nobody else reaches a loopback address. With any other
+        # public URL it is asked for, and `wardgate.E030` refuses to start without it.
+        "WARDGATE_REQUIRE_SECOND_FACTOR": "false" if not os.environ.get("WARDGATE_PUBLIC_URL") else "true",
     }
     names = (*made, "DATABASE_URL", "REDIS_URL")
     return made | {name: os.environ[name] for name in names if os.environ.get(name)}

@@ -38,6 +38,9 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "axes",
     "csp",
+    # Only the models and ceremonies of second factors; none of its URLs is routed. `account` is what `mfa` stands on.
+    "allauth.account",
+    "allauth.mfa",
     "accounts.apps.AccountsConfig",
     "connections.apps.ConnectionsConfig",
     "sessions.apps.SessionsConfig",
@@ -54,6 +57,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.console_sessions.ConsoleSessionMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -115,7 +120,8 @@ CELERY_BEAT_SCHEDULE = {
 
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "accounts.backends.LocalBackend",
+    "accounts.backends.RoleBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -125,9 +131,16 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = 0.25  # hours
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
+# Each by itself: five failures against one account from anywhere, or from one address against any account.
+AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
+# Our own login clears the failures of the account that got in, and of no other from the same address.
+AXES_RESET_ON_SUCCESS = False
+AXES_CLIENT_IP_CALLABLE = "accounts.client_address.address_of"
+AXES_LOCKOUT_CALLABLE = "accounts.views.login.locked_out"
 AXES_VERBOSE = False
+MFA_ADAPTER = "accounts.services.factors.SealedAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_WEBAUTHN_USER_VERIFICATION = "preferred"
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
@@ -136,6 +149,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_SERVED_OVER_TLS
 SESSION_COOKIE_NAME = "__Host-wardgate" if IS_SERVED_OVER_TLS else "wardgate"
 CSRF_COOKIE_NAME = "__Host-wardgate-csrf" if IS_SERVED_OVER_TLS else "wardgate-csrf"
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = WARDGATE_CONSOLE_SESSION_SECONDS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -226,6 +240,7 @@ UNFOLD = {
     },
     "DASHBOARD_CALLBACK": "gateway_project.overview.dashboard",
     "SIDEBAR": {"navigation": "gateway_project.navigation.groups"},
+    "ACCOUNT": {"navigation": [{"title": "My account", "link": reverse_lazy("console_account")}]},
 }
 
 LOGGING: dict[str, Any] = {

@@ -69,3 +69,13 @@ WARDGATE_API_TOKEN_DAYS = env.integer("WARDGATE_API_TOKEN_DAYS", 90, at_least=1)
 WARDGATE_POLICY_POLL_MILLISECONDS = env.integer("WARDGATE_POLICY_POLL_MILLISECONDS", 1000, at_least=50)
 WARDGATE_POLICY_STALE_SECONDS = env.integer("WARDGATE_POLICY_STALE_SECONDS", 10, at_least=1)
 """With no readable policy version for this long, nothing is allowed."""
+
+# How people log in to the console.
+WARDGATE_REQUIRE_SECOND_FACTOR = env.boolean("WARDGATE_REQUIRE_SECOND_FACTOR", default=True)
+"""Local accounts need a second factor, enrolled at the first login. Off only on loopback (`wardgate.E030`)."""
+WARDGATE_CONSOLE_IDLE_SECONDS = env.integer("WARDGATE_CONSOLE_IDLE_SECONDS", 1800, at_least=120)
+WARDGATE_CONSOLE_SESSION_SECONDS = env.integer("WARDGATE_CONSOLE_SESSION_SECONDS", 43_200, at_least=300)
+WARDGATE_CONSOLE_PROOF_SECONDS = env.integer("WARDGATE_CONSOLE_PROOF_SECONDS", 300, at_least=30)
+"""How recently a person must have proved who they are for a dangerous action."""
+WARDGATE_TRUSTED_PROXIES = env.listing("WARDGATE_TRUSTED_PROXIES")
+"""Networks (CIDR) of reverse proxies whose X-Forwarded-For is believed when failed logins are counted by address."""

@@ -1,0 +1,30 @@
+"""Which identity providers the login page offers, and where each begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from accounts.models import LoginClient
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A button of the login page."""
+
+    name: str
+    url: str
+    issuer: str
+
+
+def login_ways(next_path: str, *, proof: bool = False) -> list[Way]:
+    """Return the providers at which people may log in, by name; with `proof`, to prove anew who they are."""
+    query = urlencode({"next": next_path, **({"proof": "1"} if proof else {})})
+    clients = LoginClient.objects.filter(is_active=True, provider__is_active=True).select_related("provider")
+    ways = [
+        Way(client.provider.name, f"{reverse('console_oidc_begin', args=[client.pk])}?{query}", client.provider.issuer)
+        for client in clients
+    ]
+    return sorted(ways, key=lambda way: way.name.lower())
