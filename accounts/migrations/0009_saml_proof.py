@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0007_scim_group_names")]
+    dependencies = [("accounts", "0008_provider_keys_flushed")]
 
     operations = [
         migrations.AddField(
