@@ -62,4 +62,5 @@ urlpatterns = [
     path("admin/", include("accounts.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include((api, "api"))),
+    path("scim/v2/", include(("accounts.scim.urls", "scim"))),
 ]

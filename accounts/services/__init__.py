@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from .directory import (
+    scim_group_create,
+    scim_group_delete,
+    scim_group_patch,
+    scim_group_replace,
+    scim_user_create,
+    scim_user_delete,
+    scim_user_patch,
+    scim_user_replace,
+    scim_users_follow,
+)
 from .events import TokenReplayed, events_receive, logout_receive
 from .groups import group_delete, group_save
 from .issued import NotYours, api_token_create, api_token_revoke
@@ -77,6 +88,15 @@ __all__ = [
     "revocation_end",
     "role_grant_delete",
     "role_grant_save",
+    "scim_group_create",
+    "scim_group_delete",
+    "scim_group_patch",
+    "scim_group_replace",
+    "scim_user_create",
+    "scim_user_delete",
+    "scim_user_patch",
+    "scim_user_replace",
+    "scim_users_follow",
     "session_digest",
     "token_revoke",
     "token_seen",
