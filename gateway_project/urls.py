@@ -62,5 +62,6 @@ urlpatterns = [
     path("admin/", include("accounts.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include((api, "api"))),
+    path("", include("accounts.receivers.urls")),
     path("scim/v2/", include(("accounts.scim.urls", "scim"))),
 ]

@@ -7,14 +7,17 @@ nobody whether a token is known.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from accounts import api_tokens, services, tokens, verifying
+from accounts import api_tokens, issuing, services, tokens, verifying
 from accounts.client_address import address_of
+from accounts.models import SigningKey
 
 from .bodies import BodyRefused, read_form
 
@@ -45,7 +48,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
     else:
         reason = "Revoked by its bearer."
     raw = presented.encode()
-    identity = _verified(raw, now.timestamp())
+    identity = _verified(raw, now)
     if identity is not None or header is not None:
         services.presented_token_revoke(
             raw=raw, identity=identity, is_malleable=_is_malleable(raw), reason=reason[:500], now=now
@@ -53,18 +56,25 @@ def revoke(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=200, headers=_NO_STORE)
 
 
-def _verified(raw: bytes, now: float) -> tokens.Identity | None:
-    """Return who the token speaks for if any connection of the gateway would accept it."""
-    found = verifying.verified(raw, audience=_own_audience(raw), now=now)
+def _verified(raw: bytes, now: datetime) -> tokens.Identity | None:
+    """Return who the token speaks for if any connection of the gateway would accept it; `issuer` is who signed it."""
+    peeked = tokens.peek(raw)
+    if isinstance(peeked, tokens.Rejected):
+        return None
+    audience = _own_audience(peeked)
+    found: tokens.Identity | tokens.Rejected
+    if peeked.issuer == settings.WARDGATE_PUBLIC_URL:
+        provider = issuing.signing_provider(SigningKey.objects.all(), now=now, public_url=peeked.issuer)
+        keys = tokens.key_set(provider.pinned_jwks or {}, algorithms=provider.algorithms)
+        found = tokens.verify(raw, provider=provider, keys=keys, now=now.timestamp(), audience=audience)
+    else:
+        found = verifying.verified(raw, audience=audience, now=now.timestamp())
     return found if isinstance(found, tokens.Identity) else None
 
 
-def _own_audience(raw: bytes) -> str:
+def _own_audience(token: tokens.Unverified) -> str:
     """Return the connection's URL that the token says it is for; which connection does not matter here."""
-    peeked = tokens.peek(raw)
-    if isinstance(peeked, tokens.Rejected):
-        return settings.WARDGATE_PUBLIC_URL
-    named = peeked._claims.get("aud")
+    named = token._claims.get("aud")
     values = [named] if isinstance(named, str) else named if isinstance(named, list) else []
     prefix = f"{settings.WARDGATE_PUBLIC_URL}/mcp/"
     return next((value for value in values if isinstance(value, str) and value.startswith(prefix)), prefix)

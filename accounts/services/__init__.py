@@ -49,13 +49,16 @@ from .providers import (
     provider_save,
 )
 from .revoking import presented_token_revoke
+from .sweeps import Dormant, Swept, dormant_lock, dormant_principals, revocations_sweep
 from .transmitters import transmitter_delete, transmitter_heard, transmitter_save
 
 __all__ = [
     "PRIVATE_KEY_MEMBERS",
+    "Dormant",
     "NotAllowed",
     "NotYours",
     "PrincipalHasEvidence",
+    "Swept",
     "TokenReplayed",
     "api_token_create",
     "api_token_revoke",
@@ -64,6 +67,8 @@ __all__ = [
     "console_session_prove",
     "console_session_rekey",
     "console_sessions_end",
+    "dormant_lock",
+    "dormant_principals",
     "events_receive",
     "group_delete",
     "group_save",
@@ -86,6 +91,7 @@ __all__ = [
     "provider_of",
     "provider_save",
     "revocation_end",
+    "revocations_sweep",
     "role_grant_delete",
     "role_grant_save",
     "scim_group_create",

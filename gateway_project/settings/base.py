@@ -116,6 +116,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 50},
     },
+    "forget expired identity rows": {
+        "task": "accounts.tasks.forget_expired",
+        "schedule": 300.0,
+        "options": {"expires": 290},
+    },
+    "lock dormant principals": {
+        "task": "accounts.tasks.lock_dormant",
+        "schedule": 3600.0,
+        "options": {"expires": 3500},
+    },
 }
 
 AUTHENTICATION_BACKENDS = [
