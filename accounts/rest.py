@@ -127,4 +127,11 @@ class ServiceViewSet(ReadViewSet):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     def _current(self, serializer: Any, row: models.Model) -> dict[str, Any]:
-        return {field.source: getattr(row, field.source) for field in serializer.fields.values() if not field.read_only}
+        current = {name: getattr(row, name) for name in self._written(serializer)}
+        return {
+            name: list(value.all()) if isinstance(value, models.Manager) else value for name, value in current.items()
+        }
+
+    @staticmethod
+    def _written(serializer: Any) -> list[str]:
+        return [field.source for field in serializer.fields.values() if not (field.read_only or field.write_only)]

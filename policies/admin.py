@@ -31,24 +31,30 @@ class AccessGrantAdmin(ServiceAdmin):
     """Who may use which connection, with which tools, until when."""
 
     form = GrantForm
-    entries = ["tools", "prompts", "resources"]
-    list_display = ["shown_holder", "connection", "shown_tools", "valid_until", "is_active"]
-    list_filter = ["is_active", "connection"]
+    entries = ["labels", "tools", "prompts", "resources", "networks"]
+    list_display = ["shown_holder", "shown_connection", "shown_tools", "valid_until", "kind", "is_active"]
+    list_filter = ["is_active", "kind", "connection"]
     list_select_related = ["principal", "group__provider", "connection"]
     search_fields = ["principal__subject", "principal__display_name", "group__name", "connection__name", "note"]
     autocomplete_fields = ["principal", "group"]
-    readonly_fields = ["created_by", "created_at"]
+    readonly_fields = ["kind", "created_by", "created_at"]
     fieldsets = (
-        ("Who, and where to", {"fields": ["connection", "group", "principal"]}),
+        ("Who", {"fields": ["group", "principal", "condition"]}),
+        ("Where to", {"fields": ["connection", "labels"]}),
         ("What", {"fields": ["tools", "prompts", "resources"]}),
-        ("When", {"fields": ["valid_from", "valid_until", "is_active"]}),
-        ("Why", {"fields": ["note", "created_by", "created_at"]}),
+        ("When, and from where", {"fields": ["valid_from", "valid_until", "windows", "networks", "is_active"]}),
+        ("Why", {"fields": ["note", "kind", "created_by", "created_at"]}),
     )
 
     @display(description="Who", ordering="group__name")
     def shown_holder(self, grant: AccessGrant) -> str:
-        """Name the principal or the group."""
-        return str(grant.principal or grant.group)
+        """Name the principal or the group, or say that a condition decides."""
+        return str(grant.principal or grant.group or "whoever meets the condition")
+
+    @display(description="Connection", ordering="connection__name")
+    def shown_connection(self, grant: AccessGrant) -> str:
+        """Name the connection, or the labels of those that are meant."""
+        return str(grant.connection) if grant.connection is not None else f"labelled {_joined(grant.labels)}"
 
     @display(description="Tools")
     def shown_tools(self, grant: AccessGrant) -> str:
@@ -73,14 +79,17 @@ class GuardrailAdmin(ServiceAdmin):
     """Rules over calls: deny, then hold, then allow, whatever their order."""
 
     form = GuardrailForm
-    entries = ["methods", "names"]
-    list_display = ["name", "shown_effect", "shown_connection", "shown_names", "is_active"]
-    list_filter = ["effect", "is_active", "connection"]
+    entries = ["labels", "methods", "names"]
+    autocomplete_fields = ["principals", "groups"]
+    readonly_fields = ["pack"]
+    list_display = ["name", "shown_effect", "shown_connection", "shown_names", "is_observed", "is_active"]
+    list_filter = ["effect", "is_observed", "is_active", "connection"]
     list_select_related = ["connection"]
     search_fields = ["name", "reason"]
     fieldsets = (
-        (None, {"fields": ["name", "effect", "reason", "is_active"]}),
-        ("Which calls", {"fields": ["connection", "methods", "names"]}),
+        (None, {"fields": ["name", "effect", "reason", "is_observed", "is_active", "pack"]}),
+        ("Which calls", {"fields": ["connection", "labels", "methods", "names", "annotations", "condition"]}),
+        ("Whose calls", {"fields": ["principals", "groups"]}),
     )
 
     @display(description="Effect", ordering="effect", label={"deny": "danger", "hold": "warning", "allow": "success"})
@@ -90,7 +99,9 @@ class GuardrailAdmin(ServiceAdmin):
 
     @display(description="Connection", ordering="connection__name")
     def shown_connection(self, guardrail: Guardrail) -> str:
-        """Name the connection, or say that it is every one."""
+        """Name the connection or the labels, or say that it is every one."""
+        if guardrail.connection is None and guardrail.labels:
+            return f"labelled {_joined(guardrail.labels)}"
         return str(guardrail.connection or "every connection")
 
     @display(description="Calls")

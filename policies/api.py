@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
+from rest_framework import serializers
 
 from accounts.rest import ServiceViewSet, StrictModelSerializer, Texts
 
@@ -14,8 +15,11 @@ from .models import AccessGrant, Guardrail, MaskingPattern
 
 
 class AccessGrantSerializer(StrictModelSerializer):
-    """A principal or a group may use a connection."""
+    """A principal, a group or whoever meets a condition may use a connection."""
 
+    labels = Texts(required=False)
+    networks = Texts(required=False)
+    windows = serializers.ListField(child=serializers.DictField(), required=False)
     tools = Texts(required=False)
     prompts = Texts(required=False)
     resources = Texts(required=False)
@@ -25,18 +29,23 @@ class AccessGrantSerializer(StrictModelSerializer):
         fields = [
             "id",
             "connection",
+            "labels",
             "principal",
             "group",
+            "condition",
             "tools",
             "prompts",
             "resources",
+            "windows",
+            "networks",
+            "kind",
             "valid_from",
             "valid_until",
             "note",
             "is_active",
             "created_at",
         ]
-        read_only_fields = ["created_at"]
+        read_only_fields = ["kind", "created_at"]
 
 
 class AccessGrantViewSet(ServiceViewSet):
@@ -64,13 +73,32 @@ class AccessGrantViewSet(ServiceViewSet):
 class GuardrailSerializer(StrictModelSerializer):
     """A rule over calls."""
 
+    labels = Texts(required=False)
     methods = Texts(required=False)
     names = Texts(required=False)
+    annotations = serializers.DictField(child=serializers.BooleanField(), required=False)
 
     class Meta:
         model = Guardrail
-        fields = ["id", "name", "effect", "connection", "methods", "names", "reason", "is_active", "created_at"]
-        read_only_fields = ["created_at"]
+        fields = [
+            "id",
+            "name",
+            "effect",
+            "connection",
+            "labels",
+            "principals",
+            "groups",
+            "methods",
+            "names",
+            "annotations",
+            "condition",
+            "is_observed",
+            "pack",
+            "reason",
+            "is_active",
+            "created_at",
+        ]
+        read_only_fields = ["pack", "created_at"]
 
 
 class GuardrailViewSet(ServiceViewSet):
@@ -78,7 +106,7 @@ class GuardrailViewSet(ServiceViewSet):
 
     queryset = Guardrail.objects.none()
     serializer_class = GuardrailSerializer
-    filterset_fields = ["connection", "effect", "is_active"]
+    filterset_fields = ["connection", "effect", "is_observed", "is_active"]
     page_ordering = ("name",)
 
     def visible(self, user: Any) -> QuerySet[Guardrail]:
