@@ -15,18 +15,21 @@ from rest_framework.routers import DefaultRouter
 from accounts import api as accounts_api
 from accounts.rest_authentication import scopes_by_method
 from connections import api as connections_api
+from gateway_project import oauth
 from policies import api as policies_api
 from sessions import api as sessions_api
 
 router = DefaultRouter()
 router.include_root_view = False
 router.register("providers", accounts_api.IdentityProviderViewSet, basename="provider")
+router.register("provider-presets", accounts_api.ProviderPresetViewSet, basename="provider-preset")
 router.register("groups", accounts_api.GroupViewSet, basename="group")
 router.register("principals", accounts_api.PrincipalViewSet, basename="principal")
 router.register("api-tokens", accounts_api.ApiTokenViewSet, basename="api-token")
 router.register("locks", accounts_api.LockViewSet, basename="lock")
 router.register("revoked-tokens", accounts_api.RevokedTokenViewSet, basename="revoked-token")
 router.register("event-transmitters", accounts_api.EventTransmitterViewSet, basename="event-transmitter")
+router.register("saml-providers", accounts_api.SamlProviderViewSet, basename="saml-provider")
 router.register("connections", connections_api.ConnectionViewSet, basename="connection")
 router.register("credentials", connections_api.CredentialViewSet, basename="credential")
 router.register("grants", policies_api.AccessGrantViewSet, basename="grant")
@@ -62,6 +65,10 @@ urlpatterns = [
     path("admin/", include("accounts.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include((api, "api"))),
-    path("", include("accounts.receivers.urls")),
+    path("oauth/token", oauth.token, name="oauth-token"),
+    path("oauth/jwks", oauth.jwks, name="oauth-jwks"),
+    path(".well-known/oauth-authorization-server", oauth.metadata, name="oauth-metadata"),
     path("scim/v2/", include(("accounts.scim.urls", "scim"))),
+    path("", include("accounts.receivers.urls")),
+    path("", include("accounts.saml.urls")),
 ]

@@ -21,11 +21,11 @@ def text(name: str, default: str = "") -> str:
     return os.environ.get(name, default).strip()
 
 
-def integer(name: str, default: int, *, at_least: int = 0) -> int:
-    """Return a whole number of at least `at_least`.
+def integer(name: str, default: int, *, at_least: int = 0, at_most: int | None = None) -> int:
+    """Return a whole number of at least `at_least`, and of at most `at_most` where that is given.
 
     Raises:
-        ImproperlyConfigured: it is not a whole number, or too small.
+        ImproperlyConfigured: it is not a whole number, or too small or large.
     """
     raw = os.environ.get(name)
     if raw is None:
@@ -36,6 +36,8 @@ def integer(name: str, default: int, *, at_least: int = 0) -> int:
         raise ImproperlyConfigured(f"{name} must be a whole number.") from None
     if value < at_least:
         raise ImproperlyConfigured(f"{name} must be at least {at_least}.")
+    if at_most is not None and value > at_most:
+        raise ImproperlyConfigured(f"{name} must be at most {at_most}.")
     return value
 
 

@@ -64,6 +64,12 @@ WARDGATE_JWKS_RETRY_SECONDS = env.integer("WARDGATE_JWKS_RETRY_SECONDS", 30, at_
 # What the gateway itself gives out.
 WARDGATE_API_TOKEN_DAYS = env.integer("WARDGATE_API_TOKEN_DAYS", 90, at_least=1)
 """Longest life of a token for the REST API."""
+WARDGATE_EXCHANGED_TOKEN_SECONDS = env.integer("WARDGATE_EXCHANGED_TOKEN_SECONDS", 300, at_least=30, at_most=900)
+"""Longest life of a token that `/oauth/token` gives out."""
+WARDGATE_EXCHANGES_PER_MINUTE = env.integer("WARDGATE_EXCHANGES_PER_MINUTE", 60, at_least=1)
+"""Tokens that one principal may get from `/oauth/token` in a minute."""
+WARDGATE_SIGNING_KEY_DAYS = env.integer("WARDGATE_SIGNING_KEY_DAYS", 30, at_least=1)
+"""Age at which the key that signs those tokens is replaced."""
 
 # How policy reaches the gateway.
 WARDGATE_POLICY_POLL_MILLISECONDS = env.integer("WARDGATE_POLICY_POLL_MILLISECONDS", 1000, at_least=50)
