@@ -1,0 +1,193 @@
+"""Policy asked without a call: by the simulator, by policy tests, and by back-tests of recorded calls. Pure.
+
+It compiles the same rows by the same engine as the data path and asks the same question, so the two cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from .engine.compile import PatternRefused, compile_connection
+from .engine.facts import ConnectionFacts, Facts, History
+from .engine.rules import Call, ConnectionPolicy, Decision, Kind, Rule, decision, has_access
+from .rows import PolicyRows
+
+KINDS: Mapping[str, Kind] = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
+_MEMBERS = frozenset({"identity", "connection", "method", "name", "arguments", "time", "address", "client"})
+_IDENTITY_MEMBERS = frozenset({"issuer", "subject", "groups", "kind", "client_id", "actors", "audiences"})
+
+
+class CaseRefused(ValueError):
+    """A case cannot be asked: `member` says where, the text says what to write instead."""
+
+    def __init__(self, member: str, hint: str) -> None:
+        super().__init__(f"{member}: {hint}")
+        self.member, self.hint = member, hint
+
+
+@dataclass(frozen=True, slots=True)
+class Somebody:
+    """A caller who need not exist. `groups` None means that the provider did not tell them."""
+
+    issuer: str
+    subject: str
+    groups: frozenset[str] | None = frozenset()
+    kind: str = "unknown"
+    client_id: str = ""
+    actors: tuple[str, ...] = ()
+    audiences: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A call that might be made: who calls what, where, with what, when and from where."""
+
+    identity: Somebody
+    connection: str
+    method: str
+    name: str | None
+    facts: Facts
+
+    @property
+    def call(self) -> Call:
+        """The call as the engine takes it."""
+        return Call(self.method, KINDS.get(self.method), self.name)
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """Policy, compiled connection by connection as it is asked for.
+
+    Args:
+        rows: all policy.
+        connections: by slug, the id and what rules may know of it.
+    """
+
+    rows: PolicyRows
+    connections: Mapping[str, tuple[str, ConnectionFacts]]
+    _policies: dict[str, ConnectionPolicy] = field(default_factory=dict)
+    _compiled: dict[int, Rule] = field(default_factory=dict)
+
+    def policy_of(self, slug: str) -> ConnectionPolicy:
+        """Return the compiled policy of a connection.
+
+        Raises:
+            CaseRefused: there is no such connection, or its policy does not compile.
+        """
+        known = self._policies.get(slug)
+        if known is not None:
+            return known
+        if slug not in self.connections:
+            raise CaseRefused("connection", "there is no connection of that name")
+        connection_id, facts = self.connections[slug]
+        try:
+            policy = compile_connection(
+                connection_id,
+                grants=self.rows.grants,
+                guardrails=self.rows.guardrails,
+                patterns=(),
+                connection=facts,
+                tools=self.rows.tools.get(connection_id),
+                compiled=self._compiled,
+            )
+        except PatternRefused as error:
+            raise CaseRefused("connection", f"its policy does not compile: {error}") from None
+        self._policies[slug] = policy
+        return policy
+
+    def decision(self, case: Case) -> Decision:
+        """Return what policy says of `case`.
+
+        Raises:
+            CaseRefused: as `policy_of`.
+        """
+        return decision(self.policy_of(case.connection), case.identity, case.call, case.facts)
+
+    def has_access(self, case: Case) -> bool:
+        """Tell whether the connection exists for the caller of `case`."""
+        return has_access(self.policy_of(case.connection), case.identity, now=case.facts.now, facts=case.facts)
+
+
+def read_case(given: object, *, now: float) -> Case:
+    """Return the case that `given` describes, an object as policy tests and the simulator write it.
+
+    Args:
+        given: identity (issuer, subject, groups, kind, client_id), connection, method, name, arguments, time, address.
+        now: used without a `time`, in epoch seconds.
+
+    Raises:
+        CaseRefused: with the member that is wrong and what to write.
+    """
+    if not isinstance(given, Mapping):
+        raise CaseRefused("given", "write an object")
+    _only(given, _MEMBERS, "given")
+    method = _text(given, "method", "tools/call")
+    name = given.get("name")
+    if name is not None and not isinstance(name, str):
+        raise CaseRefused("name", "write a text")
+    arguments = given.get("arguments", {})
+    if not isinstance(arguments, Mapping):
+        raise CaseRefused("arguments", "write an object")
+    client = given.get("client", {})
+    if not isinstance(client, Mapping):
+        raise CaseRefused("client", "write an object with name and version")
+    _only(client, frozenset({"name", "version"}), "client")
+    facts = Facts(
+        now=_time(given.get("time"), now),
+        address=_text(given, "address", ""),
+        client_name=_text(client, "name", ""),
+        client_version=_text(client, "version", ""),
+        arguments=dict(arguments),
+        history=History(),
+    )
+    return Case(_somebody(given.get("identity")), _text(given, "connection"), method, name, facts)
+
+
+def _somebody(given: object) -> Somebody:
+    if not isinstance(given, Mapping):
+        raise CaseRefused("identity", "write an object with issuer and subject")
+    _only(given, _IDENTITY_MEMBERS, "identity")
+    groups = given.get("groups", [])
+    return Somebody(
+        issuer=_text(given, "issuer"),
+        subject=_text(given, "subject"),
+        groups=None if groups is None else frozenset(_texts(groups, "groups")),
+        kind=_text(given, "kind", "unknown"),
+        client_id=_text(given, "client_id", ""),
+        actors=tuple(_texts(given.get("actors", []), "actors")),
+        audiences=frozenset(_texts(given.get("audiences", []), "audiences")),
+    )
+
+
+def _only(given: Mapping[Any, Any], members: frozenset[str], where: str) -> None:
+    for name in given:
+        if name not in members:
+            raise CaseRefused(where, f"{str(name)[:40]!r} is not known; there are {', '.join(sorted(members))}")
+
+
+def _text(given: Mapping[Any, Any], member: str, otherwise: str | None = None) -> str:
+    value = given.get(member, otherwise)
+    if not isinstance(value, str) or (otherwise is None and not value):
+        raise CaseRefused(member, "write a text")
+    return value
+
+
+def _texts(value: object, member: str) -> list[str]:
+    if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
+        raise CaseRefused(member, "write a list of texts")
+    return list(value)
+
+
+def _time(value: object, now: float) -> float:
+    if value is None:
+        return now
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise CaseRefused("time", "write a time with its zone, such as 2026-03-29T02:30:00+01:00")
+    return moment.timestamp()
