@@ -18,6 +18,7 @@ from .models import (
     Principal,
     RevokedToken,
     RoleGrant,
+    SamlProvider,
     ScimMember,
     ScimUser,
     User,
@@ -114,6 +115,13 @@ def login_clients_visible_to(*, user: User) -> QuerySet[LoginClient]:
     if not user.has_perm("accounts.view_loginclient"):
         return LoginClient.objects.none()
     return LoginClient.objects.select_related("provider")
+
+
+def saml_providers_visible_to(*, user: User) -> QuerySet[SamlProvider]:
+    """Return the SAML providers that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_samlprovider"):
+        return SamlProvider.objects.none()
+    return SamlProvider.objects.select_related("provider")
 
 
 def provisioned_groups(*, issuer: str, subject: str) -> frozenset[str] | None:

@@ -39,6 +39,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Principals", "fingerprint", "accounts", "principal"),
             ("Groups", "groups", "accounts", "group"),
             ("Identity providers", "badge", "accounts", "identityprovider"),
+            ("SAML providers", "key_vertical", "accounts", "samlprovider"),
             ("SCIM users", "cloud_sync", "accounts", "scimuser"),
             ("SCIM provisioning", "sync", "accounts", "scimsync"),
             ("Locks", "lock", "accounts", "lock"),

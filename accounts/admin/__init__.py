@@ -5,4 +5,5 @@ from __future__ import annotations
 from . import directory as directory
 from . import locks as locks
 from . import people as people
+from . import saml as saml
 from . import scim as scim

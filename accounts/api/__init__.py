@@ -5,6 +5,7 @@ from __future__ import annotations
 from .directory import GroupViewSet, IdentityProviderViewSet, PrincipalViewSet
 from .issued import ApiTokenViewSet
 from .locks import EventTransmitterViewSet, LockViewSet, RevokedTokenViewSet
+from .saml import SamlProviderViewSet
 
 __all__ = [
     "ApiTokenViewSet",
@@ -14,4 +15,5 @@ __all__ = [
     "LockViewSet",
     "PrincipalViewSet",
     "RevokedTokenViewSet",
+    "SamlProviderViewSet",
 ]

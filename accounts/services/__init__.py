@@ -49,6 +49,7 @@ from .providers import (
     provider_save,
 )
 from .revoking import presented_token_revoke
+from .saml_providers import saml_provider_delete, saml_provider_save
 from .sweeps import Dormant, Swept, dormant_lock, dormant_principals, revocations_sweep
 from .transmitters import transmitter_delete, transmitter_heard, transmitter_save
 
@@ -94,6 +95,8 @@ __all__ = [
     "revocations_sweep",
     "role_grant_delete",
     "role_grant_save",
+    "saml_provider_delete",
+    "saml_provider_save",
     "scim_group_create",
     "scim_group_delete",
     "scim_group_patch",
