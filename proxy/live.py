@@ -106,7 +106,12 @@ class Live:
             tick += 1
             has_changed = self._changed.is_set()
             self._changed.clear()
-            await self._look(access=has_changed or tick % ACCESS_TICKS == 0)
+            try:
+                await self._look(access=has_changed or tick % ACCESS_TICKS == 0)
+            except Exception:
+                logger.exception("the calls under way could not be looked at; they are at the next tick")
+                self._changed.set()
+                await asyncio.sleep(TICK_SECONDS)
 
     async def _look(self, *, access: bool) -> None:
         now = time.time()

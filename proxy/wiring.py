@@ -109,6 +109,7 @@ class DataPath:
         self._recorder.flush_refusals()
         await self._policy.stop()
         await self._instances.stop()
+        await self._keys.aclose()
         for task in list(self._tasks):
             task.cancel()
         await self._journal.stop()
@@ -141,7 +142,7 @@ class DataPath:
             spawn=self._spawn,
             probe=self._probe,
         )
-        keys = KeySource(
+        self._keys = KeySource(
             self._fetch,
             time.monotonic,
             fresh_seconds=settings.WARDGATE_JWKS_FRESH_SECONDS,
@@ -164,7 +165,7 @@ class DataPath:
             ),
             policy=self._policy,
             authenticator=Authenticator(
-                keys,
+                self._keys,
                 cache_seconds=settings.WARDGATE_IDENTITY_CACHE_SECONDS,
                 token_bytes=settings.WARDGATE_TOKEN_BYTES,
             ),
