@@ -141,9 +141,8 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     for section in SECTIONS:
         old = {key_of(section, entry): entry for entry in before.get(section, [])}
         new = {key_of(section, entry): entry for entry in after.get(section, [])}
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
-                changes.append(Change(section, key, old.get(key), new.get(key)))
+        keys = sorted(old.keys() | new.keys())
+        changes += [Change(section, key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
     return changes
 
 
@@ -158,7 +157,8 @@ def read(text: str) -> dict[str, list[dict[str, Any]]]:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise DocumentRefused(f"line {event.start_mark.line + 1}", "anchors and aliases are not allowed")
+                line = 0 if event.start_mark is None else event.start_mark.line
+                raise DocumentRefused(f"line {line + 1}", "anchors and aliases are not allowed")
         return canonical(yaml.load(text, Loader=_Loader) or {})  # noqa: S506 - a subclass of SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -191,7 +191,7 @@ class _Dumper(yaml.SafeDumper):
 def _once(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str) or key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the member {key!r} stands twice", key_node.start_mark)
         seen.add(key)

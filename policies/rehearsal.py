@@ -12,6 +12,7 @@ from typing import Any
 
 from .engine.compile import PatternRefused, compile_connection
 from .engine.facts import ConnectionFacts, Facts, History
+from .engine.narrowing import Narrowing
 from .engine.rules import Call, ConnectionPolicy, Decision, Kind, Rule, decision, has_access
 from .rows import PolicyRows
 
@@ -39,6 +40,7 @@ class Somebody:
     client_id: str = ""
     actors: tuple[str, ...] = ()
     audiences: frozenset[str] = frozenset()
+    narrowing: Narrowing | None = None
 
 
 @dataclass(frozen=True, slots=True)
