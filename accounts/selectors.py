@@ -11,6 +11,7 @@ from .models import (
     ApiToken,
     ConsoleSession,
     EventTransmitter,
+    ExchangedToken,
     Group,
     IdentityProvider,
     Lock,
@@ -21,6 +22,7 @@ from .models import (
     SamlProvider,
     ScimMember,
     ScimUser,
+    SigningKey,
     User,
 )
 
@@ -50,6 +52,20 @@ def api_tokens_visible_to(*, user: User) -> QuerySet[ApiToken]:
     """Return the API tokens that `user` may see: their own without a permission, everybody's with it."""
     tokens = ApiToken.objects.select_related("user", "provider")
     return tokens if user.has_perm("accounts.view_apitoken") else tokens.filter(user=user)
+
+
+def exchanged_tokens_visible_to(*, user: User) -> QuerySet[ExchangedToken]:
+    """Return the tokens of which `user` may see that they were given out: all with the permission, none without."""
+    if not user.has_perm("accounts.view_exchangedtoken"):
+        return ExchangedToken.objects.none()
+    return ExchangedToken.objects.select_related("principal")
+
+
+def signing_keys_visible_to(*, user: User) -> QuerySet[SigningKey]:
+    """Return the signing keys that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_signingkey"):
+        return SigningKey.objects.none()
+    return SigningKey.objects.all()
 
 
 def locks_visible_to(*, user: User) -> QuerySet[Lock]:

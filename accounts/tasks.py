@@ -38,3 +38,13 @@ def lock_dormant() -> None:
     if locked:
         longest = min(entry.last_active for entry in locked)
         logger.warning("dormant principals locked", extra={"count": len(locked), "longest_unseen": longest.isoformat()})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=55, expires=3500)
+def tend_signing_keys() -> None:
+    """Make the first key of the gateway's own tokens, and the next one in time. Beat: every hour. Idempotent.
+
+    When it never runs, a key signs for twice its age, and then the token endpoint makes the next one itself.
+    """
+    if services.signing_keys_tend(now=timezone.now()):
+        logger.info("a new signing key is published")

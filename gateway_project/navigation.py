@@ -42,6 +42,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("SAML providers", "key_vertical", "accounts", "samlprovider"),
             ("SCIM users", "cloud_sync", "accounts", "scimuser"),
             ("SCIM provisioning", "sync", "accounts", "scimsync"),
+            ("Exchanged tokens", "token", "accounts", "exchangedtoken"),
+            ("Signing keys", "vpn_key", "accounts", "signingkey"),
             ("Locks", "lock", "accounts", "lock"),
             ("Revoked tokens", "block", "accounts", "revokedtoken"),
             ("Event transmitters", "sensors", "accounts", "eventtransmitter"),
@@ -51,11 +53,16 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         "Console",
         (
             ("People", "person", "accounts", "user"),
+            ("API tokens", "api", "accounts", "apitoken"),
             ("Roles", "admin_panel_settings", "accounts", "rolegrant"),
             ("Failed logins", "lock", "axes", "accessattempt"),
         ),
     ),
 )
+
+
+_OWN = frozenset({("accounts", "apitoken")})
+"""Lists that show everybody their own rows."""
 
 
 def groups(request: HttpRequest) -> list[dict[str, Any]]:
@@ -77,9 +84,9 @@ def _item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
         "title": title,
         "icon": icon,
         "link": reverse(f"admin:{app}_{model}_changelist"),
-        "permission": _may_view(f"{app}.view_{model}"),
+        "permission": _may_view(f"{app}.view_{model}", is_own=(app, model) in _OWN),
     }
 
 
-def _may_view(permission: str) -> Callable[[HttpRequest], bool]:
-    return lambda request: request.user.has_perm(permission)
+def _may_view(permission: str, *, is_own: bool) -> Callable[[HttpRequest], bool]:
+    return lambda request: is_own or request.user.has_perm(permission)

@@ -26,6 +26,8 @@ router.register("provider-presets", accounts_api.ProviderPresetViewSet, basename
 router.register("groups", accounts_api.GroupViewSet, basename="group")
 router.register("principals", accounts_api.PrincipalViewSet, basename="principal")
 router.register("api-tokens", accounts_api.ApiTokenViewSet, basename="api-token")
+router.register("exchanged-tokens", accounts_api.ExchangedTokenViewSet, basename="exchanged-token")
+router.register("signing-keys", accounts_api.SigningKeyViewSet, basename="signing-key")
 router.register("locks", accounts_api.LockViewSet, basename="lock")
 router.register("revoked-tokens", accounts_api.RevokedTokenViewSet, basename="revoked-token")
 router.register("event-transmitters", accounts_api.EventTransmitterViewSet, basename="event-transmitter")

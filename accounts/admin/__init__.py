@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import directory as directory
+from . import issued as issued
 from . import locks as locks
 from . import people as people
 from . import saml as saml

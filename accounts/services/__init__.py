@@ -50,6 +50,7 @@ from .providers import (
 )
 from .revoking import presented_token_revoke
 from .saml_providers import saml_provider_delete, saml_provider_save
+from .signing import signing_key_rotate, signing_key_state, signing_key_withdraw, signing_keys_tend
 from .sweeps import Dormant, Swept, dormant_lock, dormant_principals, revocations_sweep
 from .transmitters import transmitter_delete, transmitter_heard, transmitter_save
 
@@ -107,6 +108,10 @@ __all__ = [
     "scim_user_replace",
     "scim_users_follow",
     "session_digest",
+    "signing_key_rotate",
+    "signing_key_state",
+    "signing_key_withdraw",
+    "signing_keys_tend",
     "token_revoke",
     "token_seen",
     "transmitter_delete",

@@ -102,6 +102,15 @@ def signing_keys_tend(*, now: datetime) -> bool:
     return True
 
 
+def signing_key_state(key: SigningKey, now: datetime) -> str:
+    """Return what the key does at `now`: waits, signs, verifies (what it signed is still good), or is over."""
+    if now >= key.published_until:
+        return "over"
+    if now >= key.signs_until:
+        return "verifies"
+    return "signs" if now >= key.signs_from else "waits"
+
+
 def signer_at(now: datetime) -> issuing.Signer:
     """Return the key that signs at `now`; where there is none, make it.
 

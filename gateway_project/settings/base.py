@@ -121,6 +121,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300.0,
         "options": {"expires": 290},
     },
+    "tend signing keys": {
+        "task": "accounts.tasks.tend_signing_keys",
+        "schedule": 3600.0,
+        "options": {"expires": 3500},
+    },
     "lock dormant principals": {
         "task": "accounts.tasks.lock_dormant",
         "schedule": 3600.0,
