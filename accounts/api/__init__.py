@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from .directory import GroupViewSet, IdentityProviderViewSet, PrincipalViewSet
+from .directory import GroupViewSet
 from .issued import ApiTokenViewSet, ExchangedTokenViewSet, SigningKeyViewSet
 from .locks import EventTransmitterViewSet, LockViewSet, RevokedTokenViewSet
+from .principals import PrincipalViewSet
+from .providers import IdentityProviderViewSet, ProviderPresetViewSet
 from .saml import SamlProviderViewSet
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "IdentityProviderViewSet",
     "LockViewSet",
     "PrincipalViewSet",
+    "ProviderPresetViewSet",
     "RevokedTokenViewSet",
     "SamlProviderViewSet",
     "SigningKeyViewSet",

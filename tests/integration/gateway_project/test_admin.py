@@ -25,7 +25,7 @@ from sessions.models import Event, GatewayInstance, Session
 from tests.support.record import START, Record
 
 OURS = {"accounts", "connections", "gateway_sessions", "policies"}
-EVIDENCE = [Principal, Session, Event, GatewayInstance, PolicyState]
+EVIDENCE = [Session, Event, GatewayInstance, PolicyState]
 SECRET = "admin-canary-5K"
 
 pytestmark = pytest.mark.django_db

@@ -21,16 +21,18 @@ SECRET = "api-canary-3Z"
 WRITABLE = {
     "providers": {"name": "Second", "issuer": "https://second.example.com"},
     "groups": {"name": "sre"},
+    "principals": {"issuer": "https://login.example.com", "subject": "robot", "kind": "machine"},
     "connections": {"slug": "wiki", "name": "Wiki", "upstream_url": "https://wiki.example.com/mcp"},
     "credentials": {"kind": "bearer", "secret": SECRET},
     "grants": {"tools": ["get_*"]},
     "guardrails": {"name": "No deletes", "effect": "deny", "names": ["delete_*"]},
     "masking-patterns": {"name": "email", "pattern": "[a-z]+@[a-z.]+"},
 }
-READ_ONLY = ["principals", "sessions"]
+READ_ONLY = ["sessions"]
 MODELS = {
     "providers": IdentityProvider,
     "groups": Group,
+    "principals": Principal,
     "connections": Connection,
     "credentials": Credential,
     "grants": AccessGrant,
