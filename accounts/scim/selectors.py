@@ -133,7 +133,7 @@ def hint_for(user: ScimUser) -> str:
     """Return a sentence on why what is provisioned of `user` may have no effect; empty when nothing looks wrong."""
     subject = subject_of(user.provider, user)
     if user.principal is None or (user.principal.issuer, user.principal.subject) != (user.provider.issuer, subject):
-        return "The provider's issuer or subject attribute was changed: provision the user again."
+        return "The provider's issuer or SCIM subject was changed since: provision the user again, by any change of it."
     if user.principal.last_seen is not None:
         return ""
     others = {user.external_id, user.user_name, user.email} - {"", subject}

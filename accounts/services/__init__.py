@@ -7,11 +7,11 @@ from .directory import (
     scim_group_delete,
     scim_group_patch,
     scim_group_replace,
+    scim_settings_follow,
     scim_user_create,
     scim_user_delete,
     scim_user_patch,
     scim_user_replace,
-    scim_users_follow,
 )
 from .events import TokenReplayed, events_receive, logout_receive
 from .groups import group_delete, group_save
@@ -102,11 +102,11 @@ __all__ = [
     "scim_group_delete",
     "scim_group_patch",
     "scim_group_replace",
+    "scim_settings_follow",
     "scim_user_create",
     "scim_user_delete",
     "scim_user_patch",
     "scim_user_replace",
-    "scim_users_follow",
     "session_digest",
     "signing_key_rotate",
     "signing_key_state",

@@ -1,6 +1,6 @@
 """Writes of what a provider provisions over SCIM: users and the locks that follow, groups and who is in them.
 
-A provider's writes take turns: one advisory lock for each provider is held until the transaction ends. So what is read
+A provider's writes take turns: its row is locked from the beginning of each until its transaction ends. So what is read
 before a write is still so at the write, two creations of one name cannot both pass, and two PATCH requests at once
 leave what one after the other would.
 
@@ -30,7 +30,6 @@ from .people import console_sessions_end
 from .principals import principal_ensure
 
 _WAIT_MILLISECONDS = 10_000
-_ADVISORY_CLASS = 0x5343494D
 _BATCH = 5000
 _SUBJECT_NAMES = {"external_id": "externalId", "user_name": "userName"}
 
@@ -60,8 +59,7 @@ def scim_user_replace(*, provider_id: UUID, user_id: str, user: UserValues, now:
     Raises:
         ScimRefused: 404, or as for a new one.
     """
-    _turn(provider_id)
-    row = user_for(provider_id=provider_id, user_id=user_id)
+    row = _user_in_turn(provider_id, user_id)
     before = row.principal
     _write_user(row, user, now)
     _follow(row, before=before, now=now)
@@ -75,8 +73,7 @@ def scim_user_patch(*, provider_id: UUID, user_id: str, asked: tuple[Operation, 
     Raises:
         ScimRefused: 404; an operation cannot be applied; or as for a new one.
     """
-    _turn(provider_id)
-    row = user_for(provider_id=provider_id, user_id=user_id)
+    row = _user_in_turn(provider_id, user_id)
     before = row.principal
     user = values_of(user_patched(row.attributes, asked, user_id=str(row.pk)))
     if user.external_id is None:
@@ -93,8 +90,7 @@ def scim_user_delete(*, provider_id: UUID, user_id: str, now: datetime) -> None:
     Raises:
         ScimRefused: 404.
     """
-    _turn(provider_id)
-    row = user_for(provider_id=provider_id, user_id=user_id)
+    row = _user_in_turn(provider_id, user_id)
     principal = row.principal
     subject = subject_of(row.provider, row)
     row.delete()
@@ -102,20 +98,22 @@ def scim_user_delete(*, provider_id: UUID, user_id: str, now: datetime) -> None:
 
 
 @transaction.atomic
-def scim_users_follow(*, provider_id: UUID, now: datetime) -> int:
-    """Match the users of a provider with principals anew, after its issuer or subject attribute was changed.
+def scim_settings_follow(*, provider: IdentityProvider, now: datetime) -> None:
+    """Apply the provider's issuer, subject attribute and group names to what is provisioned, after they were changed.
 
-    Whom a user was before is locked; users who now lack the attribute keep the principal that they have. Returns how
-    many users have another principal than before.
+    Whoever is not active is locked under the name that tokens have from now on. Whoever is active gets their principal
+    with the next request about them, so that a mistaken setting can be put right without a trace. A group that cannot
+    have its new name keeps the old one, which no token carries.
     """
-    provider = _turn(provider_id)
-    changed = 0
-    for row in ScimUser.objects.filter(provider=provider).select_related("principal").iterator():
-        row.provider, before = provider, row.principal
-        if subject_of(provider, row):
-            _follow(row, before=before, now=now)
-            changed += row.principal != before
-    return changed
+    for user in ScimUser.objects.filter(provider=provider, is_active=False).select_related("principal"):
+        user.provider = provider
+        if subject_of(provider, user):
+            _follow(user, before=user.principal, now=now)
+    for group in Group.objects.filter(provider=provider).exclude(scim_id=None):
+        name = group.scim_external_id if provider.scim_group_name == "external_id" else group.scim_display_name
+        if name and name != group.name and not provider.groups.filter(name=name).exists():
+            group.name = name
+            group.save(update_fields=["name"])
 
 
 @transaction.atomic
@@ -144,8 +142,7 @@ def scim_group_replace(*, provider_id: UUID, group_id: str, group: GroupValues, 
     Raises:
         ScimRefused: 404, or as for a new one.
     """
-    _turn(provider_id)
-    row = group_for(provider_id=provider_id, group_id=group_id)
+    row = _group_in_turn(provider_id, group_id)
     _write_group(row, group.display_name, row.scim_external_id if group.external_id is None else group.external_id, now)
     _write_members(row, GroupChange(clears=True, added=group.members))
     return row
@@ -158,8 +155,7 @@ def scim_group_patch(*, provider_id: UUID, group_id: str, asked: Iterable[Operat
     Raises:
         ScimRefused: 404; an operation cannot be applied; or as for a new one.
     """
-    _turn(provider_id)
-    row = group_for(provider_id=provider_id, group_id=group_id)
+    row = _group_in_turn(provider_id, group_id)
     change = group_change(asked, group_id=str(row.scim_id))
     _write_group(
         row,
@@ -178,8 +174,7 @@ def scim_group_delete(*, provider_id: UUID, group_id: str) -> None:
     Raises:
         ScimRefused: 404.
     """
-    _turn(provider_id)
-    row = group_for(provider_id=provider_id, group_id=group_id)
+    row = _group_in_turn(provider_id, group_id)
     row.scim_members.all().delete()
     if _is_referred_to(row):
         row.scim_id, row.scim_external_id, row.scim_display_name, row.scim_changed_at = None, "", "", None
@@ -189,20 +184,32 @@ def scim_group_delete(*, provider_id: UUID, group_id: str) -> None:
 
 
 def _turn(provider_id: UUID) -> IdentityProvider:
-    """Wait until no other transaction writes for this provider; then return it.
+    """Wait until no other transaction writes for this provider, or changes it; then return it.
 
     Raises:
         ScimRefused: 404: there is no such provider.
         OperationalError: another transaction did not end in time.
     """
-    key = int.from_bytes(provider_id.bytes[:4], "big", signed=True)
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{_WAIT_MILLISECONDS}ms"])
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_ADVISORY_CLASS, key])
-    provider = IdentityProvider.objects.filter(pk=provider_id).first()
+    provider = IdentityProvider.objects.select_for_update(no_key=True).filter(pk=provider_id).first()
     if provider is None:
         raise not_found()
     return provider
+
+
+def _user_in_turn(provider_id: UUID, user_id: str) -> ScimUser:
+    provider = _turn(provider_id)
+    row = user_for(provider_id=provider_id, user_id=user_id)
+    row.provider = provider
+    return row
+
+
+def _group_in_turn(provider_id: UUID, group_id: str) -> Group:
+    provider = _turn(provider_id)
+    row = group_for(provider_id=provider_id, group_id=group_id)
+    row.provider = provider
+    return row
 
 
 def _write_user(row: ScimUser, user: UserValues, now: datetime) -> None:

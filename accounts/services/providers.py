@@ -13,6 +13,7 @@ from accounts import claims, sealing, vault
 from accounts.models import IdentityProvider, default_algorithms
 from accounts.saving import Refusals
 
+from .directory import scim_settings_follow
 from .provider_rules import MAX_SECRET, PRIVATE_KEY_MEMBERS, refuse_bad_values, required_claims
 
 __all__ = ["PRIVATE_KEY_MEMBERS", "introspection_secret", "provider_delete", "provider_keys_flush", "provider_save"]
@@ -67,6 +68,7 @@ def provider_save(
         ValidationError: by field, what cannot be saved and what to write instead; it never repeats the secret.
     """
     provider = _locked(provider_id, name, now)
+    provisioned_by = _provisioned_by(provider)
     refusals = Refusals()
     plain = {
         "name": name,
@@ -108,6 +110,8 @@ def provider_save(
     _keep_secret(provider, introspection_secret, refusals)
     refuse_bad_values(provider, refusals)
     refusals.save(provider)
+    if _provisioned_by(provider) != provisioned_by:
+        scim_settings_follow(provider=provider, now=now)
     return provider
 
 
@@ -158,6 +162,11 @@ def _locked(provider_id: UUID | None, name: str, now: datetime) -> IdentityProvi
     if provider_id is None:
         return rows.filter(name=name).first() or IdentityProvider(created_at=now)
     return rows.get(pk=provider_id)
+
+
+def _provisioned_by(provider: IdentityProvider) -> tuple[str, str, str]:
+    """Return what decides whom a provisioned user or group is on the data path."""
+    return (provider.issuer, provider.scim_subject, provider.scim_group_name)
 
 
 def _required(given: Mapping[str, Any] | None, refusals: Refusals) -> dict[str, list[str]]:

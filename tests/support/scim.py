@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import services
-from accounts.models import IdentityProvider, User
+from accounts.models import Group, IdentityProvider, Lock, Principal, ScimMember, ScimUser, User
 from accounts.scim import schemas
 
 JSON = "application/scim+json"
@@ -82,6 +82,25 @@ class Provisioner:
     def members(self, group_id: str) -> set[str]:
         """Return the ids of the members of a group."""
         return {member["value"] for member in self.get(f"Groups/{group_id}").get("members", [])}
+
+
+ISSUER = "https://login.example.com"
+
+
+def provider(name: str = "Main", issuer: str = ISSUER, **values: Any) -> IdentityProvider:
+    """Return the provider of that name, saved with these values."""
+    return services.provider_save(name=name, issuer=issuer, **values, now=timezone.now())
+
+
+def stopped(subject: str = "00u1") -> int:
+    """Return how many locks of provisioning hold the principal."""
+    return Lock.objects.filter(principal__subject=subject, source="scim", lifted_at=None).count()
+
+
+def everything() -> list[list[dict[str, Any]]]:
+    """Return all that provisioning can write, to tell whether anything changed."""
+    models: list[Any] = [ScimUser, ScimMember, Group, Principal, Lock]
+    return [list(model.objects.order_by("pk").values()) for model in models]
 
 
 def owner_of_everything(name: str = "provisioning") -> User:
