@@ -22,6 +22,7 @@ from policies.engine import narrowing, rules
 from proxy import errors, exchange, gate, refused
 from proxy.collected import Collected
 from proxy.identity import Authenticator, Locked, Unauthenticated
+from proxy.limits import Limits, TooMany
 from proxy.live import Live, why_over
 from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, ReplyPort, Route, SessionRef
 from proxy.protocol import headers as header_rules
@@ -97,8 +98,10 @@ class GatewayApp:
         groups: SessionGroups,
         ports: Ports,
         live: Live,
+        limits: Limits,
         recorder: Any,
     ) -> None:
+        self._limits = limits
         self._live = live
         self._site, self._bounds, self._policy, self._authenticator = site, bounds, policy, authenticator
         self._store, self._seal, self._groups, self._ports, self._recorder = store, seal, groups, ports, recorder
@@ -124,6 +127,8 @@ class GatewayApp:
             await self._refuse(scope, slug, reply, refused.protocol_refusal(mcp.refusal(error)))
         except refused.Refused as error:
             await self._refuse(scope, slug, reply, error)
+        except TooMany as error:
+            await self._refuse(scope, slug, reply, refused.too_many(error))
         except ClientGone:
             logger.info("a client left before its answer was complete", extra={"connection": slug})
         except Exception:
@@ -148,28 +153,38 @@ class GatewayApp:
         await self._serve(head, scope, receive, reply)
 
     async def _serve(self, head: Head, scope: MutableMapping[str, Any], receive: Receive, reply: Reply) -> None:
-        slug = head.place.slug
+        client = scope.get("client")
+        address = client[0] if client else ""
+        self._limits.arrive(address)
         # Without a current policy nothing passes, but the last one still tells how to say so to whom.
         latest = self._policy.latest
-        identity = await self._identify(head.headers, slug, latest)
-        request = self._admit(scope, head, identity, latest)
+        identity = await self._identify(head, address, latest)
+        request = self._admit(scope, head, identity, address, latest)
         if self._policy.current is None:
             request.refusal = "policy_unavailable"
         # Whoever got here may send this head again without having it read again (`http_protocol`).
         scope[HEAD] = head
-        match request.verb:
-            case "POST":
-                await self._post(request, scope.pop(BODY, None), receive, reply)
-            case "GET" | "DELETE":
-                await self._session_verb(request, reply)
-            case _:
-                raise refused.Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, POST, DELETE")])
+        try:
+            self._limits.enter(identity, request.route)
+        except TooMany as error:
+            raise refused.too_many(error, identity) from None
+        try:
+            match request.verb:
+                case "POST":
+                    await self._post(request, scope.pop(BODY, None), receive, reply)
+                case "GET" | "DELETE":
+                    await self._session_verb(request, reply)
+                case _:
+                    raise refused.Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, POST, DELETE")])
+        finally:
+            self._limits.leave(identity, request.route)
 
     # Identity and admission.
 
-    async def _identify(self, headers: Mapping[bytes, bytes], slug: str, snapshot: Snapshot) -> Identity:
+    async def _identify(self, head: Head, address: str, snapshot: Snapshot) -> Identity:
+        slug = head.place.slug
         try:
-            return await self._authenticator.authenticate(headers, self._resource(slug), snapshot)
+            return await self._authenticator.authenticate(head.headers, self._resource(slug), snapshot, address)
         except Unauthenticated as error:
             raise refused.unauthenticated(error, self._site.public_url, slug) from None
         except Locked as error:
@@ -178,7 +193,9 @@ class GatewayApp:
     def _resource(self, slug: str) -> str:
         return f"{self._site.public_url}/mcp/{slug}"
 
-    def _admit(self, scope: Mapping[str, Any], head: Head, identity: Identity, snapshot: Snapshot) -> Request:
+    def _admit(
+        self, scope: Mapping[str, Any], head: Head, identity: Identity, address: str, snapshot: Snapshot
+    ) -> Request:
         """Without a grant the answer is the same as for a connection that does not exist."""
         route = snapshot.routes.get(head.place.slug)
         policy = route.policy if route is not None else None
@@ -190,8 +207,6 @@ class GatewayApp:
             or not rules.has_access(policy, identity, now=now)
         ):
             raise refused.rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
-        client = scope.get("client")
-        address = client[0] if client else ""
         refusal = "connection_unusable" if route.refusal is not None else None
         locks = snapshot.revocations
         if locks.connections and locks.connection_refusal(route.connection_key, now) is not None:
@@ -351,6 +366,7 @@ class GatewayApp:
         await self._run(request, call, reply)
         if request.verb == "DELETE" and known is not None:
             self._groups.forget(known.session)
+            self._limits.close_session(known.session)
             self._recorder.session_ended(known.session, "client")
             self._ports.spawn(self._store.end_session(known.session, "client"))
 
@@ -362,9 +378,11 @@ class GatewayApp:
         if token is None or request.headers.get(b"mcp-protocol-version") == mcp.MODERN_VERSION.encode():
             return None
         try:
-            return self._seal.open(token, request.identity, request.route)
+            ref = self._seal.open(token, request.identity, request.route)
         except SessionUnknown:
             raise refused.Refused(404, "session_unknown", jsonrpc.SESSION_NOT_FOUND_BODY) from None
+        self._limits.use_session(ref.session)
+        return ref
 
     async def _session(
         self, request: Request, message: mcp.Request | mcp.Notification | mcp.Response | None, *, starts: bool
@@ -378,11 +396,17 @@ class GatewayApp:
         )  # fmt: skip
         known = None if starts else self._groups.known(key)
         if known is not None:
+            self._limits.use_session(known.session)
             return known
 
         async def open_new() -> SessionRef:
             ref = SessionRef(os.urandom(16), era, version)
-            await self._open_session(request, ref, message)
+            self._limits.open_session(ref.session, identity)
+            try:
+                await self._open_session(request, ref, message)
+            except BaseException:
+                self._limits.close_session(ref.session)
+                raise
             return ref
 
         try:
@@ -391,6 +415,8 @@ class GatewayApp:
             ref = await open_new()
             self._groups.adopt(key, ref)
             return ref
+        except TooMany as error:
+            raise refused.too_many(error, identity) from None
         except Exception as error:
             if not isinstance(error, RecordUnavailable):
                 logger.warning("a session cannot be opened: %s", type(error).__name__)

@@ -31,6 +31,16 @@ class Unauthenticated(Exception):
         self.code, self.detail, self.identity = code, detail, identity
 
 
+class Failures(Protocol):
+    """What is counted of tokens that fail."""
+
+    def check_failures(self, address: str) -> None:
+        """Raise when too many of `address` have failed."""
+
+    def fail(self, address: str, code: str) -> None:
+        """Note one that failed."""
+
+
 class Locked(Exception):
     """The token is good, and who it speaks for is locked: a new login would not help."""
 
@@ -83,33 +93,47 @@ class Authenticator:
         keys: where signing keys come from.
         cache_seconds: how long a verified token is remembered, never past its `exp`.
         token_bytes: longest accepted token.
+        failures: limits failed authentications by address.
     """
 
-    def __init__(self, keys: KeySource, *, cache_seconds: int, token_bytes: int) -> None:
+    def __init__(self, keys: KeySource, *, cache_seconds: int, token_bytes: int, failures: Failures) -> None:
+        self._failures = failures
         self._keys, self._cache_seconds, self._token_bytes = keys, cache_seconds, token_bytes
         self._cache: dict[tuple[bytes, str], _Cached] = {}
 
-    async def authenticate(self, headers: Mapping[bytes, bytes], resource: str, snapshot: Providers) -> tokens.Identity:
-        """Return who sent `headers`, for a request to `resource` (the connection's URL, RFC 8707).
+    async def authenticate(
+        self, headers: Mapping[bytes, bytes], resource: str, snapshot: Providers, address: str
+    ) -> tokens.Identity:
+        """Return who sent `headers` from `address`, for a request to `resource` (the connection's URL, RFC 8707).
 
         Raises:
             Unauthenticated: with the reason's code.
             Locked: the caller is locked.
+            TooMany: too many tokens from this address have failed, and this one was never verified.
         """
-        raw = _bearer(headers)
-        if len(raw) > self._token_bytes:
-            raise Unauthenticated("token_too_long", "The token is too long.")
-        key = (sha256(raw).digest(), resource)
-        now = time.time()
-        cached = self._cache.get(key)
-        if cached is not None and cached.version == snapshot.version and now < cached.until:
-            # Locks only ever end by themselves: who was free of them at this version is free of them now.
-            if cached.passed == snapshot.revocations.version:
-                return cached.identity
-            return self._admitted(key, cached.proven, snapshot, cached.until, now)
-        proven = await self._verify(raw, resource, snapshot, now)
-        until = min(proven.expires_at, now + self._cache_seconds)
-        return self._admitted(key, proven, snapshot, until, now)
+        known: _Cached | None = None
+        try:
+            raw = _bearer(headers)
+            if len(raw) > self._token_bytes:
+                raise Unauthenticated("token_too_long", "The token is too long.")
+            key = (sha256(raw).digest(), resource)
+            now = time.time()
+            known = self._cache.get(key)
+            if known is None:
+                self._failures.check_failures(address)
+            elif known.version == snapshot.version and now < known.until:
+                # Locks only ever end by themselves: who was free of them at this version is free of them now.
+                if known.passed == snapshot.revocations.version:
+                    return known.identity
+                return self._admitted(key, known.proven, snapshot, known.until, now)
+            proven = await self._verify(raw, resource, snapshot, now)
+            until = min(proven.expires_at, now + self._cache_seconds)
+            return self._admitted(key, proven, snapshot, until, now)
+        except Unauthenticated as error:
+            if known is None and error.code != "keys_unavailable":
+                self._failures.check_failures(address)
+                self._failures.fail(address, error.code)
+            raise
 
     def _admitted(
         self, key: tuple[bytes, str], proven: tokens.Identity, snapshot: Providers, until: float, now: float

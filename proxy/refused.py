@@ -7,6 +7,7 @@ import orjson
 from accounts.tokens import Identity
 from proxy import errors
 from proxy.identity import Locked, Unauthenticated
+from proxy.limits import TooMany
 from proxy.protocol import jsonrpc, mcp
 
 SCOPE = "mcp"
@@ -47,6 +48,14 @@ def locked(error: Locked) -> Refused:
     stopped = error.stopped
     body = jsonrpc.error(None, jsonrpc.POLICY_DENIED, stopped.detail, {"reason": stopped.code})
     return Refused(403, stopped.code, body, about=about(error.identity, stopped.lock_id))
+
+
+def too_many(error: TooMany, identity: Identity | None = None) -> Refused:
+    """Return the 429 (503 when the gateway is full) for whoever reached a cap; it says when to come again."""
+    headers = [(b"retry-after", b"%d" % error.retry_seconds)]
+    text = f"Too many requests. Come again in {error.retry_seconds} s."
+    body = jsonrpc.error(None, jsonrpc.LIMIT_EXCEEDED, text, {"reason": error.code})
+    return Refused(error.status, error.code, body, headers, () if identity is None else about(identity))
 
 
 def about(identity: Identity, lock_id: str = "") -> About:

@@ -23,6 +23,8 @@ from proxy.approvals import NoApprovals
 from proxy.identity import Authenticator
 from proxy.instances import Instances, this_process
 from proxy.journal import Journal
+from proxy.limits import Caps
+from proxy.limits import Limits as RequestLimits
 from proxy.live import Live
 from proxy.ports import Limits, Ports, no_probe
 from proxy.recorder import Recorder
@@ -149,6 +151,18 @@ class DataPath:
             outage_seconds=settings.WARDGATE_JWKS_OUTAGE_SECONDS,
             retry_seconds=settings.WARDGATE_JWKS_RETRY_SECONDS,
         )
+        limits = RequestLimits(
+            Caps(
+                address_failures=settings.WARDGATE_ADDRESS_FAILURES_PER_SECOND,
+                address_requests=settings.WARDGATE_ADDRESS_REQUESTS_PER_SECOND,
+                principal_requests=settings.WARDGATE_PRINCIPAL_REQUESTS_PER_SECOND,
+                principal_calls=settings.WARDGATE_PRINCIPAL_CALLS,
+                connection_calls=settings.WARDGATE_CONNECTION_CALLS,
+                sessions=settings.WARDGATE_SESSIONS,
+                principal_sessions=settings.WARDGATE_PRINCIPAL_SESSIONS,
+            ),
+            time.monotonic,
+        )
         return GatewayApp(
             site=Site(
                 settings.WARDGATE_PUBLIC_URL,
@@ -168,12 +182,14 @@ class DataPath:
                 self._keys,
                 cache_seconds=settings.WARDGATE_IDENTITY_CACHE_SECONDS,
                 token_bytes=settings.WARDGATE_TOKEN_BYTES,
+                failures=limits,
             ),
             store=self._store,
             seal=SessionSeal(session_keys(settings.WARDGATE_MASTER_KEYS)),
             groups=SessionGroups(idle_seconds=settings.WARDGATE_SESSION_IDLE_SECONDS),
             ports=ports,
             live=self._live,
+            limits=limits,
             recorder=self._recorder,
         )
 

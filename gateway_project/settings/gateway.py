@@ -59,6 +59,9 @@ WARDGATE_JWKS_FETCH_SECONDS = env.integer("WARDGATE_JWKS_FETCH_SECONDS", 3, at_l
 WARDGATE_JWKS_FRESH_SECONDS = env.integer("WARDGATE_JWKS_FRESH_SECONDS", 300, at_least=1)
 WARDGATE_JWKS_OUTAGE_SECONDS = env.integer("WARDGATE_JWKS_OUTAGE_SECONDS", 3600, at_least=1)
 WARDGATE_JWKS_RETRY_SECONDS = env.integer("WARDGATE_JWKS_RETRY_SECONDS", 30, at_least=1)
+WARDGATE_INTROSPECTION_EVERY_SECONDS = env.integer("WARDGATE_INTROSPECTION_EVERY_SECONDS", 60, at_least=1)
+WARDGATE_INTROSPECTION_OUTAGE_SECONDS = env.integer("WARDGATE_INTROSPECTION_OUTAGE_SECONDS", 300, at_least=0)
+WARDGATE_INTROSPECTION_SECONDS = env.integer("WARDGATE_INTROSPECTION_SECONDS", 3, at_least=1)
 """Least time between two fetches that an unknown key id may cause: at most two in a minute for each issuer."""
 
 # What the gateway itself gives out.
@@ -70,6 +73,17 @@ WARDGATE_EXCHANGES_PER_MINUTE = env.integer("WARDGATE_EXCHANGES_PER_MINUTE", 60,
 """Tokens that one principal may get from `/oauth/token` in a minute."""
 WARDGATE_SIGNING_KEY_DAYS = env.integer("WARDGATE_SIGNING_KEY_DAYS", 30, at_least=1)
 """Age at which the key that signs those tokens is replaced."""
+
+# How much one process takes from whom, before it allocates anything. A rate of 0 is no limit.
+WARDGATE_ADDRESS_FAILURES_PER_SECOND = env.integer("WARDGATE_ADDRESS_FAILURES_PER_SECOND", 2000, at_least=1)
+"""Failed authentications of one address; one that fails at the signature counts four. Then 429 before a look."""
+WARDGATE_ADDRESS_REQUESTS_PER_SECOND = env.integer("WARDGATE_ADDRESS_REQUESTS_PER_SECOND", 0, at_least=0)
+WARDGATE_PRINCIPAL_REQUESTS_PER_SECOND = env.integer("WARDGATE_PRINCIPAL_REQUESTS_PER_SECOND", 0, at_least=0)
+WARDGATE_PRINCIPAL_CALLS = env.integer("WARDGATE_PRINCIPAL_CALLS", 200, at_least=1)
+"""Requests of one principal that are under way at the same time, streams included."""
+WARDGATE_CONNECTION_CALLS = env.integer("WARDGATE_CONNECTION_CALLS", 256, at_least=1)
+WARDGATE_SESSIONS = env.integer("WARDGATE_SESSIONS", 10_000, at_least=1)
+WARDGATE_PRINCIPAL_SESSIONS = env.integer("WARDGATE_PRINCIPAL_SESSIONS", 200, at_least=1)
 
 # How policy reaches the gateway.
 WARDGATE_POLICY_POLL_MILLISECONDS = env.integer("WARDGATE_POLICY_POLL_MILLISECONDS", 1000, at_least=50)
