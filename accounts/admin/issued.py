@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminCheckboxSelectMultiple
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts import proofs, selectors, services
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
@@ -31,7 +31,7 @@ class ApiTokenForm(ServiceForm):
 
     scopes = forms.MultipleChoiceField(
         choices=[(name, f"{name}: {meaning}") for name, meaning in SCOPES.items()],
-        widget=UnfoldAdminCheckboxSelectMultiple,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="A scope gives nothing by itself: the permissions of the token's person are needed as well.",
     )
     plain: str = ""
