@@ -6,28 +6,59 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
 from unfold.decorators import display
 
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
 
 from . import services
-from .models import AccessGrant, Guardrail, MaskingPattern, PolicyState
+from .models import AccessGrant, Guardrail, MaskingPattern, PolicyState, PolicyVersion
 
 
 def _joined(entries: list[str]) -> str:
     return ", ".join(entries) or "none"
 
 
-class GrantForm(ServiceForm):
+class PolicyForm(ServiceForm):
+    """A form whose save is a version of policy by the person who saves."""
+
+    @property
+    def publisher(self) -> services.Publisher:
+        """Who publishes."""
+        return services.Publisher(self.actor, PolicyVersion.Source.CONSOLE)
+
+
+class PolicyServiceAdmin(ServiceAdmin):
+    """Rows of policy: deleting one is a version of policy, too."""
+
+    form = PolicyForm
+
+    def delete_published(self, row: Any, by: services.Publisher, now: datetime) -> None:
+        """Delete `row` through its service."""
+        raise NotImplementedError
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete through the service, in the name of the person."""
+        author: Any = request.user
+        self.delete_published(obj, services.Publisher(author, PolicyVersion.Source.CONSOLE), timezone.now())
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Delete one by one through the service."""
+        for row in queryset:
+            self.delete_model(request, row)
+
+
+class GrantForm(PolicyForm):
     """Values of a grant."""
 
     def save_by_service(self, values: dict[str, Any], now: datetime) -> AccessGrant:
         """Save the grant."""
-        return services.grant_save(grant_id=self.row_id, **values, created_by=self.actor, now=now)
+        return services.grant_save(grant_id=self.row_id, **values, created_by=self.actor, by=self.publisher, now=now)
 
 
 @admin.register(AccessGrant)
-class AccessGrantAdmin(ServiceAdmin):
+class AccessGrantAdmin(PolicyServiceAdmin):
     """Who may use which connection, with which tools, until when."""
 
     form = GrantForm
@@ -61,21 +92,21 @@ class AccessGrantAdmin(ServiceAdmin):
         """List the globs of tools."""
         return _joined(grant.tools)
 
-    def delete_by_service(self, row: AccessGrant) -> None:
+    def delete_published(self, row: AccessGrant, by: services.Publisher, now: datetime) -> None:
         """Delete the grant."""
-        services.grant_delete(grant_id=row.pk)
+        services.grant_delete(grant_id=row.pk, by=by, now=now)
 
 
-class GuardrailForm(ServiceForm):
+class GuardrailForm(PolicyForm):
     """Values of a guardrail."""
 
     def save_by_service(self, values: dict[str, Any], now: datetime) -> Guardrail:
         """Save the guardrail."""
-        return services.guardrail_save(guardrail_id=self.row_id, **values, now=now)
+        return services.guardrail_save(guardrail_id=self.row_id, **values, by=self.publisher, now=now)
 
 
 @admin.register(Guardrail)
-class GuardrailAdmin(ServiceAdmin):
+class GuardrailAdmin(PolicyServiceAdmin):
     """Rules over calls: deny, then hold, then allow, whatever their order."""
 
     form = GuardrailForm
@@ -109,21 +140,21 @@ class GuardrailAdmin(ServiceAdmin):
         """List the globs of names."""
         return _joined(guardrail.names)
 
-    def delete_by_service(self, row: Guardrail) -> None:
+    def delete_published(self, row: Guardrail, by: services.Publisher, now: datetime) -> None:
         """Delete the guardrail."""
-        services.guardrail_delete(guardrail_id=row.pk)
+        services.guardrail_delete(guardrail_id=row.pk, by=by, now=now)
 
 
-class MaskingPatternForm(ServiceForm):
+class MaskingPatternForm(PolicyForm):
     """Values of a masking pattern."""
 
     def save_by_service(self, values: dict[str, Any], now: datetime) -> MaskingPattern:
         """Save the pattern."""
-        return services.masking_pattern_save(pattern_id=self.row_id, **values, now=now)
+        return services.masking_pattern_save(pattern_id=self.row_id, **values, by=self.publisher, now=now)
 
 
 @admin.register(MaskingPattern)
-class MaskingPatternAdmin(ServiceAdmin):
+class MaskingPatternAdmin(PolicyServiceAdmin):
     """What is redacted from every message that goes to a client."""
 
     form = MaskingPatternForm
@@ -138,9 +169,9 @@ class MaskingPatternAdmin(ServiceAdmin):
         """Name the connection, or say that it is every one."""
         return str(pattern.connection or "every connection")
 
-    def delete_by_service(self, row: MaskingPattern) -> None:
+    def delete_published(self, row: MaskingPattern, by: services.Publisher, now: datetime) -> None:
         """Delete the pattern."""
-        services.masking_pattern_delete(pattern_id=row.pk)
+        services.masking_pattern_delete(pattern_id=row.pk, by=by, now=now)
 
 
 @admin.register(PolicyState)

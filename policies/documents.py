@@ -212,7 +212,7 @@ def _section(section: str, entries: object) -> list[dict[str, Any]]:
         raise DocumentRefused(section, f"there can be at most {MAX_ENTRIES} entries")
     found: dict[str, dict[str, Any]] = {}
     for number, entry in enumerate(entries, start=1):
-        tidy = _entry(section, entry, f"{section}, entry {number}")
+        tidy = entry_of(section, entry, f"{section}, entry {number}")
         key = key_of(section, tidy)
         if key in found:
             raise DocumentRefused(f"{section}, entry {number}", "the same entry stands in the document already")
@@ -220,7 +220,12 @@ def _section(section: str, entries: object) -> list[dict[str, Any]]:
     return [found[key] for key in sorted(found)]
 
 
-def _entry(section: str, entry: object, place: str) -> dict[str, Any]:
+def entry_of(section: str, entry: object, place: str = "entry") -> dict[str, Any]:
+    """Return one entry with its members in their order and defaults left out.
+
+    Raises:
+        DocumentRefused: it is no object, or has a member that its section does not have, or lacks its name.
+    """
     members = MEMBERS[section]
     if not isinstance(entry, Mapping):
         raise DocumentRefused(place, f"write an object with {', '.join(members)}")

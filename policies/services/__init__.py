@@ -8,12 +8,36 @@ from __future__ import annotations
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save
 from .masking import masking_pattern_delete, masking_pattern_save
+from .publishing import Publisher
+from .versions import (
+    AlreadyPublished,
+    DraftOutdated,
+    document_apply,
+    draft_delete,
+    draft_publish,
+    draft_rebase,
+    draft_save,
+    policy_test_delete,
+    policy_test_save,
+    version_roll_back,
+)
 
 __all__ = [
+    "AlreadyPublished",
+    "DraftOutdated",
+    "Publisher",
+    "document_apply",
+    "draft_delete",
+    "draft_publish",
+    "draft_rebase",
+    "draft_save",
     "grant_delete",
     "grant_save",
     "guardrail_delete",
     "guardrail_save",
     "masking_pattern_delete",
     "masking_pattern_save",
+    "policy_test_delete",
+    "policy_test_save",
+    "version_roll_back",
 ]

@@ -18,6 +18,7 @@ from policies.models import AccessGrant
 from policies.rows import grant_row
 
 from .compiling import field_of, globs_of, labels_of, refuse
+from .publishing import Publisher, publish
 
 _COMPILED = ("windows", "networks", "condition")
 
@@ -34,13 +35,14 @@ def grant_save(
     tools: Iterable[str] = (),
     prompts: Iterable[str] = (),
     resources: Iterable[str] = (),
-    windows: Iterable[Mapping[str, Any]] = (),
+    windows: Iterable[Mapping[str, Any]] | None = (),
     networks: Iterable[str] = (),
     valid_from: datetime | None = None,
     valid_until: datetime | None = None,
     note: str = "",
     is_active: bool = True,
     created_by: User | None = None,
+    by: Publisher | None = None,
     now: datetime,
 ) -> AccessGrant:
     """Create or change a grant to a principal, to a group, or to whoever meets the condition.
@@ -61,7 +63,7 @@ def grant_save(
         "tools": globs_of("tools", tools, refusals),
         "prompts": globs_of("prompts", prompts, refusals),
         "resources": globs_of("resources", resources, refusals),
-        "windows": windows if isinstance(windows, (str, dict)) else list(windows),
+        "windows": windows if isinstance(windows, (str, dict)) else list(windows or ()),
         "networks": refusals.texts("networks", networks),
         "valid_from": valid_from,
         "valid_until": valid_until,
@@ -79,17 +81,19 @@ def grant_save(
         refusals.add("tools", "grants_nothing", "Name at least one tool, prompt or resource; * is every one.")
     _refuse_what_does_not_compile(grant, refusals)
     refusals.save(grant)
+    publish(by, now=now)
     return grant
 
 
 @transaction.atomic
-def grant_delete(*, grant_id: UUID) -> None:
+def grant_delete(*, grant_id: UUID, by: Publisher | None = None, now: datetime) -> None:
     """Delete a grant; calls that it carried are denied from then on.
 
     Raises:
         AccessGrant.DoesNotExist: there is no such grant.
     """
     AccessGrant.objects.get(pk=grant_id).delete()
+    publish(by, now=now)
 
 
 def _refuse_what_does_not_compile(grant: AccessGrant, refusals: Refusals) -> None:

@@ -16,6 +16,7 @@ from policies.engine.exceptions import PatternRefused
 from policies.models import Guardrail
 
 from .compiling import field_of, globs_of, labels_of, refuse
+from .publishing import Publisher, publish
 
 _COMPILED = ("annotations", "condition")
 
@@ -38,6 +39,7 @@ def guardrail_save(
     pack: str | None = None,
     reason: str = "",
     is_active: bool = True,
+    by: Publisher | None = None,
     now: datetime,
 ) -> Guardrail:
     """Create or change the guardrail `guardrail_id`; without an id, the one of that `name` if there is one.
@@ -72,17 +74,19 @@ def guardrail_save(
     refusals.save(guardrail)
     guardrail.principals.set(principals)
     guardrail.groups.set(groups)
+    publish(by, now=now)
     return guardrail
 
 
 @transaction.atomic
-def guardrail_delete(*, guardrail_id: UUID) -> None:
+def guardrail_delete(*, guardrail_id: UUID, by: Publisher | None = None, now: datetime) -> None:
     """Delete a guardrail.
 
     Raises:
         Guardrail.DoesNotExist: there is no guardrail `guardrail_id`.
     """
     Guardrail.objects.get(pk=guardrail_id).delete()
+    publish(by, now=now)
 
 
 def _refuse_what_does_not_compile(guardrail: Guardrail, refusals: Refusals) -> None:

@@ -13,6 +13,8 @@ from connections.models import Connection
 from policies.engine.masking import Check, Masker, Pattern, PatternRefused
 from policies.models import MaskingPattern
 
+from .publishing import Publisher, publish
+
 
 @transaction.atomic
 def masking_pattern_save(
@@ -24,6 +26,7 @@ def masking_pattern_save(
     replacement: str = "",
     connection: Connection | None = None,
     is_active: bool = True,
+    by: Publisher | None = None,
     now: datetime,
 ) -> MaskingPattern:
     """Create or change the pattern `pattern_id`; without an id, the one of that `name` if there is one.
@@ -46,17 +49,19 @@ def masking_pattern_save(
     row.is_active = is_active
     _refuse_bad_pattern(row, refusals)
     refusals.save(row)
+    publish(by, now=now)
     return row
 
 
 @transaction.atomic
-def masking_pattern_delete(*, pattern_id: UUID) -> None:
+def masking_pattern_delete(*, pattern_id: UUID, by: Publisher | None = None, now: datetime) -> None:
     """Delete a masking pattern; what it redacted is shown to clients from then on.
 
     Raises:
         MaskingPattern.DoesNotExist: there is no such pattern.
     """
     MaskingPattern.objects.get(pk=pattern_id).delete()
+    publish(by, now=now)
 
 
 def _refuse_bad_pattern(row: MaskingPattern, refusals: Refusals) -> None:
