@@ -15,7 +15,7 @@ class Provider:
     checked all the same. Claims are named by dotted paths. Empty `authorized_parties` and `tenants` accept any;
     `required_claims` are the accepted texts of each claim that must be there. `missing_groups_are_unknown` is for
     issuers whose tokens never list groups. Keys that were fetched before `keys_flushed_at`, in seconds since 1970, are
-    forgotten.
+    forgotten. An issuer that `introspects` is asked about tokens that have been good for a while (RFC 7662).
     """
 
     id: str
@@ -42,6 +42,7 @@ class Provider:
     missing_groups_are_unknown: bool = False
     uses_directory: bool = False
     keys_flushed_at: float = 0.0
+    introspects: bool = False
 
 
 @dataclass(frozen=True, slots=True)

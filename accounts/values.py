@@ -32,5 +32,6 @@ def provider_value(row: IdentityProvider) -> tokens.Provider:
         principal_kind=row.principal_kind,
         missing_groups_are_unknown=row.missing_groups_are_unknown,
         uses_directory=row.uses_directory,
+        introspects=bool(row.introspection_url),
         keys_flushed_at=row.keys_flushed_at.timestamp() if row.keys_flushed_at else 0.0,
     )

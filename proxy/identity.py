@@ -14,6 +14,7 @@ from typing import Protocol
 
 from accounts import issuing, tokens
 from accounts.directory_groups import Directory, groups_of
+from accounts.introspection import Introspector
 from accounts.jwks import KeySource, KeysUnavailable
 from accounts.revocations import LOCKED, Revocations, Stopped
 
@@ -94,11 +95,15 @@ class Authenticator:
         cache_seconds: how long a verified token is remembered, never past its `exp`.
         token_bytes: longest accepted token.
         failures: limits failed authentications by address.
+        introspector: asks the issuers that want to be asked.
     """
 
-    def __init__(self, keys: KeySource, *, cache_seconds: int, token_bytes: int, failures: Failures) -> None:
+    def __init__(
+        self, keys: KeySource, *, cache_seconds: int, token_bytes: int, introspector: Introspector, failures: Failures
+    ) -> None:
         self._failures = failures
         self._keys, self._cache_seconds, self._token_bytes = keys, cache_seconds, token_bytes
+        self._introspector = introspector
         self._cache: dict[tuple[bytes, str], _Cached] = {}
 
     async def authenticate(
@@ -166,6 +171,8 @@ class Authenticator:
         verdict = tokens.verify(raw, provider=provider, keys=keys, now=now, audience=resource, unverified=peeked)
         if isinstance(verdict, tokens.Identity) and provider.id == issuing.PROVIDER_ID:
             verdict = issuing.as_original(verdict, raw, snapshot.providers)
+        if isinstance(verdict, tokens.Identity) and provider.introspects:
+            verdict = await self._introspector.refusal(verdict, raw) or verdict
         if isinstance(verdict, tokens.Rejected):
             raise Unauthenticated(verdict.code, verdict.detail)
         return verdict

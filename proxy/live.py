@@ -91,6 +91,11 @@ class Live:
         """How many calls are under way."""
         return len(self._calls)
 
+    @property
+    def token_digests(self) -> frozenset[bytes]:
+        """The SHA-256 of every token with which a call is under way."""
+        return frozenset(call.identity.token_digest for call in self._calls)
+
     def changed(self) -> None:
         """Look at every call soon: policy, locks or revocations have moved."""
         self._changed.set()

@@ -21,8 +21,10 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection, transaction
 
 from accounts import addresses, tokens
+from accounts import services as account_services
 from accounts.directory_groups import Directory
 from accounts.in_force import directory_now, revocations_in_force
+from accounts.introspection import Standing
 from accounts.issuing import signing_provider
 from accounts.models import IdentityProvider, SigningKey
 from accounts.revocations import NOTHING_REVOKED, Revocations
@@ -105,6 +107,19 @@ class Store:
         await self.run(
             session_services.session_end, session_id=UUID(bytes=session_id), reason=reason, now=datetime.now(UTC)
         )
+
+    async def introspect(self, identity: tokens.Identity, raw: bytes) -> Standing:
+        """Return what the token's issuer says of it."""
+        try:
+            return await self.run(
+                account_services.token_introspect,
+                provider_id=UUID(identity.provider_id),
+                raw=raw,
+                expires_at=identity.expires_at,
+                now=datetime.now(UTC),
+            )
+        except DatabaseError:
+            return Standing.UNAVAILABLE
 
     def close(self) -> None:
         """Let the threads go."""

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.db import connection
 
+from accounts.introspection import Introspector
 from accounts.jwks import KeySource
 from proxy.app import Bounds, GatewayApp, Site
 from proxy.approvals import NoApprovals
@@ -67,6 +68,13 @@ class DataPath:
             on_change=lambda snapshot: self._live.changed(),
         )
         self._live = Live(self._policy)
+        # Threads of their own: an issuer that answers slowly must not make a session or a lock wait.
+        self._introspection_store = Store()
+        self._introspector = Introspector(
+            self._introspection_store.introspect,
+            every_seconds=settings.WARDGATE_INTROSPECTION_EVERY_SECONDS,
+            outage_seconds=settings.WARDGATE_INTROSPECTION_OUTAGE_SECONDS,
+        )
         self._journal = Journal(
             conninfo,
             process.instance_id.bytes,
@@ -101,6 +109,7 @@ class DataPath:
         await self._policy.start()
         self._spawn(self._recorder.keep_flushing())
         self._spawn(self._live.keep_watch())
+        self._spawn(self._introspector.keep_watch(lambda: self._live.token_digests))
         self._app = self._build()
         settle_garbage_collection()
 
@@ -119,6 +128,7 @@ class DataPath:
         self._upstream.close()
         self._store.close()
         self._policy_store.close()
+        self._introspection_store.close()
 
     @property
     def is_ready(self) -> bool:
@@ -182,6 +192,7 @@ class DataPath:
                 self._keys,
                 cache_seconds=settings.WARDGATE_IDENTITY_CACHE_SECONDS,
                 token_bytes=settings.WARDGATE_TOKEN_BYTES,
+                introspector=self._introspector,
                 failures=limits,
             ),
             store=self._store,

@@ -15,6 +15,7 @@ from .directory import (
 )
 from .events import TokenReplayed, events_receive, logout_receive
 from .groups import group_delete, group_save
+from .introspecting import token_introspect
 from .issued import NotYours, api_token_create, api_token_revoke
 from .locks import (
     in_force,
@@ -112,6 +113,7 @@ __all__ = [
     "signing_key_state",
     "signing_key_withdraw",
     "signing_keys_tend",
+    "token_introspect",
     "token_revoke",
     "token_seen",
     "transmitter_delete",

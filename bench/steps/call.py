@@ -104,7 +104,8 @@ def application(upstream: Answered) -> Any:
         token_id="",
         audiences=frozenset({RESOURCE}),
     )
-    authenticator = Authenticator(SimpleNamespace(), cache_seconds=3600, token_bytes=16384)
+    nobody = SimpleNamespace()
+    authenticator = Authenticator(nobody, cache_seconds=3600, token_bytes=16384, introspector=nobody)
 
     async def verified(*_: Any) -> tokens.Identity:
         return identity
