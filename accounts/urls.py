@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.views import account, login, proof
+from accounts.views import account, login, oidc, proof
 
 urlpatterns = [
     path("login/", login.LoginView.as_view(), name="console_login"),
     path("login/factor/", login.FactorView.as_view(), name="console_login_factor"),
     path("login/enrol/", login.EnrolView.as_view(), name="console_login_enrol"),
+    path("login/oidc/<uuid:client_id>/", oidc.BeginView.as_view(), name="console_oidc_begin"),
+    path("login/oidc/<uuid:client_id>/callback/", oidc.CallbackView.as_view(), name="console_oidc_callback"),
     path("logout/", login.log_out, name="console_logout"),
     path("proof/", proof.ProofView.as_view(), name="console_proof"),
     path("proof/done/", proof.proof_done, name="console_proof_done"),

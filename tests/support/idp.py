@@ -82,6 +82,18 @@ class Misbehaviour:
     """Override claims of every token."""
     header: dict[str, Any] = field(default_factory=dict)
     """Override header members of every token; `{"kid": ABSENT}` leaves the key id out."""
+    id_claims: dict[str, Any] = field(default_factory=dict)
+    """Override claims of ID tokens only."""
+    id_header: dict[str, Any] = field(default_factory=dict)
+    """Override header members of ID tokens only."""
+    id_token: Callable[[str], Any] | None = None
+    """Replace the ID token by what this makes of it."""
+    grant: dict[str, Any] = field(default_factory=dict)
+    """Override members of the token endpoint's answer."""
+    back: dict[str, Any] = field(default_factory=dict)
+    """Override parameters with which the browser is sent back, such as `iss`."""
+    userinfo: dict[str, Any] = field(default_factory=dict)
+    """Override claims of the user info."""
     discovery: dict[str, Any] = field(default_factory=dict)
     """Override members of the discovery document, such as its issuer."""
     jwks: bytes | None = None
@@ -115,7 +127,8 @@ class Issuer:
         clock: seconds since 1970.
         lifetime_seconds: of every token.
 
-    `requests` counts what was asked of the server, by path.
+    `requests` counts what was asked of the server, by path, and `granted` keeps the forms that the token endpoint got.
+    With a `client_secret` that endpoint asks for it.
     """
 
     def __init__(
@@ -138,6 +151,8 @@ class Issuer:
             "bob": Person("bob", "Bob Example", "bob@example.org", ("support",)),
         }
         self.misbehaviour = Misbehaviour()
+        self.client_secret: str | None = None
+        self.granted: list[dict[str, str]] = []
         self.requests: Counter[str] = Counter()
         self._codes: dict[str, dict[str, str]] = {}
         self._logins: dict[str, str] = {}
@@ -266,11 +281,13 @@ class Issuer:
         if path == "/oauth2/authorize":
             return self._authorized(query)
         if path == "/oauth2/token":
-            return (*self._granted(form), "")
+            self.granted.append(form | {"authorization": _header(scope, b"authorization")})
+            return (*self._granted(form, _header(scope, b"authorization")), "")
         if path == "/userinfo":
-            authorization = dict(scope["headers"]).get(b"authorization", b"").decode()
-            person = self._logins.get(authorization.removeprefix("Bearer "))
-            return (200, _json(self._profile(person)), "") if person else (401, b"{}", "")
+            person = self._logins.get(_header(scope, b"authorization").removeprefix("Bearer "))
+            if person is None:
+                return 401, b"{}", ""
+            return 200, _json(_merged(self._profile(person), self.misbehaviour.userinfo)), ""
         return 404, b"{}", ""
 
     def _discovery(self) -> dict[str, Any]:
@@ -283,6 +300,7 @@ class Issuer:
             "response_types_supported": ["code"],
             "grant_types_supported": ["authorization_code", "client_credentials"],
             "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
         }
@@ -295,11 +313,17 @@ class Issuer:
             return 400, _json({"error": "invalid_request"}), ""
         code = secrets.token_urlsafe(16)
         self._codes[code] = query | {"person": person}
-        back = {"code": code, "state": query.get("state", ""), "iss": self.issuer}
+        honest = {"code": code, "state": query.get("state", ""), "iss": self.issuer}
+        back = _merged(honest, self.misbehaviour.back)
         joint = "&" if "?" in query["redirect_uri"] else "?"
         return 302, b"", query["redirect_uri"] + joint + urlencode(back)
 
-    def _granted(self, form: dict[str, str]) -> tuple[int, bytes]:
+    def _is_client(self, form: dict[str, str], authorization: str) -> bool:
+        pair = f"{form.get('client_id', '')}:{self.client_secret}".encode()
+        is_basic = authorization == "Basic " + base64.b64encode(pair).decode()
+        return self.client_secret is None or is_basic or form.get("client_secret") == self.client_secret
+
+    def _granted(self, form: dict[str, str], authorization: str = "") -> tuple[int, bytes]:
         audience = form.get("resource", self.audience)
         if form.get("grant_type") == "client_credentials":
             client = form.get("client_id", "")
@@ -309,15 +333,20 @@ class Issuer:
             return 200, _json(self._grant(access))
         asked = self._codes.pop(form.get("code", ""), None)
         challenge = encoded(hashlib.sha256(form.get("code_verifier", "").encode()).digest()).decode()
+        if not self._is_client(form, authorization):
+            return 401, _json({"error": "invalid_client"})
         if asked is None or asked.get("code_challenge", challenge) != challenge:
             return 400, _json({"error": "invalid_grant"})
         client = asked.get("client_id", "")
         access = self.token_for(asked["person"], audience=asked.get("resource", audience), client_id=client)
         self._logins[access] = asked["person"]
-        identity = self.token(
-            typ="JWT", **{"nonce": asked.get("nonce", ABSENT), **self._profile(asked["person"]), "aud": client}
-        )
-        return 200, _json(self._grant(access) | {"id_token": identity})
+        wrong = self.misbehaviour
+        honest = {**self._profile(asked["person"]), "aud": client, "nonce": asked.get("nonce", ABSENT)}
+        if "max_age" in asked:
+            honest["auth_time"] = int(self.clock())
+        identity = self.token(typ="JWT", header=wrong.id_header, **_layered(honest, wrong.id_claims))
+        sent = identity if wrong.id_token is None else wrong.id_token(identity)
+        return 200, _json(_merged(self._grant(access), {"id_token": sent}, wrong.grant))
 
     def _grant(self, access_token: str) -> dict[str, Any]:
         return {"access_token": access_token, "token_type": "Bearer", "expires_in": self.lifetime_seconds}
@@ -332,6 +361,16 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         merged.update(layer)
     return {name: value for name, value in merged.items() if value is not ABSENT}
+
+
+def _layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge and leave what is absent for `Issuer.claims` to remove."""
+    return {name: value for layer in layers for name, value in layer.items()}
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    found: bytes = dict(scope["headers"]).get(name, b"")
+    return found.decode()
 
 
 def _json(value: object) -> bytes:
