@@ -20,7 +20,7 @@ from .exceptions import DomainError
 from .models import User
 
 _JSON_LIST = re.compile(r'\["([^"]*)"\]')
-_ABBREVIATION = re.compile(r"\b(?:url|jwks)\b", re.IGNORECASE)
+_ABBREVIATION = re.compile(r"\b(?:url|jwks|scim)\b", re.IGNORECASE)
 
 
 class EntriesField(forms.Field):

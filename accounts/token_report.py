@@ -8,7 +8,8 @@ What it shows of the token is cut and cleaned for display. The signature is neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -86,11 +87,12 @@ def explain(raw: bytes, *, provider: Provider, keys: KeySet | None, now: float, 
         raw, provider=provider, keys=case.keys, now=now, audience=audience, unverified=peeked
     )
     rows = [Row("token", f"{len(raw)} bytes", _FORM_RULE, "ok", "It can be read.")]
-    results: dict[str, Result] = {}
+    passed: set[str] = set()
     for check in CHECKS:
-        row = _row(check, case, results, has_keys=keys is not None)
-        results[check.rule] = row.result
+        row, has_passed = _row(check, case, passed, has_keys=keys is not None)
         rows.append(row)
+        if has_passed:
+            passed.add(check.rule)
     if keys is None and isinstance(verdict, Rejected) and verdict.code == "token_key_unknown":
         verdict = NO_KEYS
     return Report(verdict, (*rows, *_unread(peeked, provider)))
@@ -101,20 +103,24 @@ _FORM_RULE = (
 )
 
 
-def _row(check: Check, case: Case, results: Mapping[str, Result], *, has_keys: bool) -> Row:
+def _row(check: Check, case: Case, passed: Collection[str], *, has_keys: bool) -> tuple[Row, bool]:
+    """Return the row of `check`, and whether it passed; a check for which nothing is asked passes unless it fails."""
     told = _TOLD[check.rule](case)
-    shown = _shown(told.value)
-    if any(results[earlier] != "ok" for earlier in check.after):
-        return Row(told.claim, shown, told.rule, "not_checked", "An earlier check on which it depends did not pass.")
+
+    def row(result: Result, sentence: str, code: str = "") -> Row:
+        return Row(told.claim, _shown(told.value), told.rule, result, sentence, code)
+
+    if any(earlier not in passed for earlier in check.after):
+        return row("not_checked", "An earlier check on which it depends did not pass."), False
     if check.rule == "key" and not has_keys:
-        return Row(told.claim, shown, told.rule, "failed", NO_KEYS.detail, NO_KEYS.code)
+        return row("failed", NO_KEYS.detail, NO_KEYS.code), False
     try:
         check.run(case)
     except read.ClaimRefused as refusal:
-        return Row(told.claim, shown, told.rule, "failed", refusal.detail, refusal.code)
+        return row("failed", refusal.detail, refusal.code), False
     if not told.is_asked:
-        return Row(told.claim, shown, told.rule, "ok", "The provider's settings ask for nothing here.")
-    return Row(told.claim, shown, told.rule, "ok", told.note)
+        return row("not_checked", "Nothing is asked for here."), True
+    return row("ok", told.note), True
 
 
 def _unread(token: Unverified, provider: Provider) -> list[Row]:
@@ -160,8 +166,10 @@ def _shown(value: object) -> str:
     if read.is_absent(value) or value is None:
         return ""
     if isinstance(value, list | tuple | set | frozenset):
-        value = ", ".join(entry if isinstance(entry, str) else repr(entry) for entry in list(value)[:50])
-    text = value if isinstance(value, str) else repr(value)[: 2 * LONGEST_SHOWN]
+        value = ", ".join(
+            entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False) for entry in list(value)[:50]
+        )
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)[: 2 * LONGEST_SHOWN]
     shown = read.display(text, 2 * LONGEST_SHOWN)
     return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
 
@@ -209,14 +217,13 @@ def _told_purpose(case: Case) -> _Told:
 
 def _told_tenant(case: Case) -> _Told:
     path, tenants = case.provider.tenant_claim, case.provider.tenants
-    return _Told(
-        path or "tenant", _at(case, path), f"One of: {_listed(tenants) if tenants else 'any'}.", is_asked=bool(tenants)
-    )
+    rule = f"One of: {_shown(_listed(tenants))}." if tenants else "Any tenant."
+    return _Told(path, _at(case, path), rule, is_asked=bool(tenants))
 
 
 def _told_party(case: Case) -> _Told:
     accepted = case.provider.authorized_parties
-    rule = f"One of: {_shown(_listed(accepted)) if accepted else 'any client of this issuer'}."
+    rule = f"One of: {_shown(_listed(accepted))}." if accepted else "Any client of this issuer."
     return _Told("client", _named(case, read.CLIENT_CLAIMS), rule, is_asked=bool(accepted))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import datetime
 from typing import Any
@@ -36,6 +37,20 @@ from accounts.tokens import TOKEN_BYTES
 from accounts.values import provider_value
 
 
+class DocumentField(forms.JSONField):
+    """A JSON document, laid out for reading; none is an empty field."""
+
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 5, "spellcheck": "false", "class": "font-mono"})
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the text to edit."""
+        if value is None:
+            return ""
+        return (
+            json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, dict) else super().prepare_value(value)
+        )
+
+
 class ProviderForm(ServiceForm):
     """Values of an identity provider. The introspection secret goes in and never comes out."""
 
@@ -44,6 +59,13 @@ class ProviderForm(ServiceForm):
         choices=[("", "None"), *((preset.key, preset.title) for preset in PRESETS.values())],
         widget=UnfoldAdminSelectWidget(),
         help_text="The profile that the values were taken from; display only.",
+    )
+    pinned_jwks = DocumentField(
+        required=False, label="Pinned JWKS", help_text="A JSON Web Key Set to use instead of fetching one."
+    )
+    required_claims = DocumentField(
+        required=False,
+        help_text='Claims that must be there with one of these texts, such as {"repository_owner": ["acme"]}.',
     )
     introspection_secret = forms.CharField(
         required=False,
@@ -168,22 +190,22 @@ class IdentityProviderAdmin(ServiceAdmin):
     @method_decorator(never_cache)
     @method_decorator(require_http_methods(["GET", "POST"]))
     @method_decorator(sensitive_post_parameters("token"))
-    @sensitive_variables("form", "raw")
+    @sensitive_variables("form", "raw", "sent")
     def token_view(self, request: HttpRequest, provider_id: UUID) -> HttpResponse:
         """Ask for a token; on POST say claim by claim why it would be accepted or refused. The page never holds it."""
         provider = self._visible(request, provider_id)
         report = None
         form = TokenForm(initial={"audience": f"{settings.WARDGATE_PUBLIC_URL}/mcp/"})
         if request.method == "POST":
-            form = TokenForm(request.POST)
+            sent = request.POST.copy()
+            form = TokenForm(sent)
             if form.is_valid():
                 raw = form.cleaned_data["token"].strip().removeprefix("Bearer ").encode("utf-8", "replace")
                 audience = form.cleaned_data["audience"]
                 report = verifying.explained(raw, row=provider, audience=audience, now=time.time())
                 form = TokenForm(initial={"audience": audience})
             else:
-                form.data = form.data.copy()
-                form.data["token"] = ""
+                sent["token"] = ""
         groups = getattr(report.verdict, "groups", None) if report else None
         context = {"form": form, "report": report, "groups": None if groups is None else sorted(groups)}
         return self._page(request, "test_token", provider, "Test a token", context)
@@ -191,7 +213,8 @@ class IdentityProviderAdmin(ServiceAdmin):
     def _visible(self, request: HttpRequest, provider_id: UUID) -> IdentityProvider:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return get_object_or_404(selectors.providers_visible_to(user=request.user), pk=provider_id)
+        user: Any = request.user
+        return get_object_or_404(selectors.providers_visible_to(user=user), pk=provider_id)
 
     def _page(
         self, request: HttpRequest, template: str, provider: IdentityProvider, title: str, context: dict[str, Any]

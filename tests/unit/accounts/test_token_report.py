@@ -17,6 +17,7 @@ from accounts.token_values import Identity, Rejected
 from tests.support.idp import ABSENT, Issuer, signed
 
 NOW = 1_800_000_000
+NOTHING_ASKED = "Nothing is asked for here."
 RESOURCE = "https://gateway.example/mcp/orders"
 ISSUER = Issuer("https://idp.example", audience=RESOURCE, clock=lambda: NOW)
 PROVIDER = ISSUER.provider()
@@ -96,7 +97,7 @@ def agree(raw: bytes, provider: tokens.Provider) -> None:
         assert (failed[0].code, failed[0].sentence) == (verdict.code, verdict.detail)
     else:
         assert not failed
-        assert {row.result for row in report.rows[: len(CHECKS) + 1]} == {"ok"}
+        assert {row.sentence for row in report.rows[: len(CHECKS) + 1] if row.result != "ok"} <= {NOTHING_ASKED}
     shown = json.dumps(payload(report), ensure_ascii=True)
     assert raw.rpartition(b".")[2].decode("latin-1") not in shown or len(raw) < 100
     assert all(len(row.shown) <= token_report.LONGEST_SHOWN + 1 for row in report.rows)
@@ -160,7 +161,7 @@ def test_key_material_in_the_header_and_unread_claims_are_named_as_such() -> Non
     raw = ISSUER.token(header={"jku": "https://attacker.example/"}, favourite_colour="blue").encode()
     report = explain(raw, provider=PROVIDER, keys=KEYS, now=NOW, audience=RESOURCE)
     assert isinstance(report.verdict, Identity)
-    unread = {row.claim: row for row in report.rows if row.result == "not_checked"}
+    unread = {row.claim: row for row in report.rows if row.sentence != NOTHING_ASKED and row.result == "not_checked"}
     assert "jku" in unread
     assert unread["other claims"].shown == "favourite_colour"
     assert "attacker" not in json.dumps(payload(report))
