@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from accounts.models import LoginClient
+from accounts.models import LoginClient, SamlProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +26,10 @@ def login_ways(next_path: str, *, proof: bool = False) -> list[Way]:
     ways = [
         Way(client.provider.name, f"{reverse('console_oidc_begin', args=[client.pk])}?{query}", client.provider.issuer)
         for client in clients
+    ]
+    saml = SamlProvider.objects.filter(is_active=True, allows_console_login=True, provider__is_active=True)
+    ways += [
+        Way(row.name, f"{reverse('saml-login', args=[row.pk])}?{query}", row.provider.issuer)
+        for row in saml.select_related("provider")
     ]
     return sorted(ways, key=lambda way: way.name.lower())

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
 import zlib
 from dataclasses import dataclass, field
@@ -232,6 +233,8 @@ def _check_text(message: bytes) -> None:
         message.decode("utf-8")
     except UnicodeDecodeError:
         raise AssertionRefused("saml_xml", "The message is not UTF-8.") from None
+    if message.startswith(codecs.BOM_UTF8):
+        raise AssertionRefused("saml_xml", "The message begins with a byte order mark.")
     declaration = _DECLARATION.match(message)
     body = message[declaration.end() :] if declaration else message
     if b"<!" in body or b"<?" in body:
