@@ -1,7 +1,7 @@
 """Caps that are looked at before anything is allocated: for each address, principal and connection, and for sessions.
 
-Counts are of this process alone. Memory is bounded: what has been quiet is forgotten, and of more than `_KEYS` busy
-addresses or principals the one that has been known longest.
+Counts are of this process alone. Memory is bounded: of more than `_KEYS` addresses or principals, the one that has been
+quiet for longest is forgotten.
 
 Failed authentications are limited by address, in a way that keeps honest callers behind the same address going: a token
 that was verified before passes without a look at the failures of its neighbours.
@@ -81,20 +81,15 @@ class Buckets:
         level = self._level(key, now)
         if level < 1:
             return (1 - level) / self._rate
-        if key not in self._levels and len(self._levels) >= _KEYS:
-            self._forget(now)
+        # In order of use, so that whoever has been quiet for longest is forgotten first.
+        if self._levels.pop(key, None) is None and len(self._levels) >= _KEYS:
+            del self._levels[next(iter(self._levels))]
         self._levels[key] = (level - cost, now)
         return 0.0
 
     def _level(self, key: object, now: float) -> float:
         known = self._levels.get(key)
         return self._most if known is None else min(self._most, known[0] + (now - known[1]) * self._rate)
-
-    def _forget(self, now: float) -> None:
-        """Make room: whoever has a full bucket again, else whoever came first."""
-        full = [key for key in self._levels if self._level(key, now) >= self._most]
-        for key in full or [next(iter(self._levels))]:
-            del self._levels[key]
 
 
 class Limits:
