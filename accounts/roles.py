@@ -76,6 +76,7 @@ EVIDENCE: Final[Mapping[str, frozenset[Role]]] = {
     "accounts.exchangedtoken": _AUDIT_AND_OPERATION,
     "accounts.scimuser": _AUDIT_AND_OPERATION,
     "accounts.scimmember": _AUDIT_AND_OPERATION,
+    "accounts.scimsync": _AUDIT_AND_OPERATION,
     "accounts.samlassertion": _AUDIT,
     "admin.logentry": _AUDIT,
 }

@@ -21,6 +21,7 @@ from .models import (
     RoleGrant,
     SamlProvider,
     ScimMember,
+    ScimSync,
     ScimUser,
     SigningKey,
     User,
@@ -138,6 +139,20 @@ def saml_providers_visible_to(*, user: User) -> QuerySet[SamlProvider]:
     if not user.has_perm("accounts.view_samlprovider"):
         return SamlProvider.objects.none()
     return SamlProvider.objects.select_related("provider")
+
+
+def scim_users_visible_to(*, user: User) -> QuerySet[ScimUser]:
+    """Return the provisioned users that `user` may see: all with the permission, none without."""
+    if not user.has_perm("accounts.view_scimuser"):
+        return ScimUser.objects.none()
+    return ScimUser.objects.select_related("provider", "principal")
+
+
+def scim_syncs_visible_to(*, user: User) -> QuerySet[ScimSync]:
+    """Return how provisioning goes, as far as `user` may see it: all with the permission, none without."""
+    if not user.has_perm("accounts.view_scimsync"):
+        return ScimSync.objects.none()
+    return ScimSync.objects.select_related("provider")
 
 
 def provisioned_groups(*, issuer: str, subject: str) -> frozenset[str] | None:

@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from accounts.console import EvidenceAdmin
 from accounts.models import Lock, ScimMember, ScimSync, ScimUser
-from accounts.scim.selectors import hint_for
+from accounts.scim.selectors import hint_for, hinted
 
 
 @admin.register(ScimUser)
@@ -40,11 +40,11 @@ class ScimUserAdmin(EvidenceAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """Return the users, each with whether provisioning has stopped its principal."""
+        """Return the users, each with its hint and with whether provisioning has stopped its principal."""
         held = Lock.objects.filter(
             kind=Lock.Kind.PRINCIPAL, principal=OuterRef("principal"), source=Lock.Source.SCIM, lifted_at=None
         )
-        return super().get_queryset(request).annotate(is_stopped=Exists(held))
+        return hinted(super().get_queryset(request)).annotate(is_stopped=Exists(held))
 
     @display(description="Principal")
     def shown_principal(self, user: ScimUser) -> str:

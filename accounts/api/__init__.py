@@ -8,6 +8,7 @@ from .locks import EventTransmitterViewSet, LockViewSet, RevokedTokenViewSet
 from .principals import PrincipalViewSet
 from .providers import IdentityProviderViewSet, ProviderPresetViewSet
 from .saml import SamlProviderViewSet
+from .scim import ScimSyncViewSet, ScimUserViewSet
 
 __all__ = [
     "ApiTokenViewSet",
@@ -20,5 +21,7 @@ __all__ = [
     "ProviderPresetViewSet",
     "RevokedTokenViewSet",
     "SamlProviderViewSet",
+    "ScimSyncViewSet",
+    "ScimUserViewSet",
     "SigningKeyViewSet",
 ]

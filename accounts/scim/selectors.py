@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from accounts.models import Group, IdentityProvider, Principal, ScimMember, ScimUser
 from accounts.scim import filters, resources, schemas, values
@@ -129,16 +129,20 @@ def subject_of(provider: IdentityProvider, user: ScimUser) -> str:
     return {"external_id": user.external_id, "user_name": user.user_name, "id": str(user.pk)}[provider.scim_subject]
 
 
-def hint_for(user: ScimUser) -> str:
-    """Return a sentence on why what is provisioned of `user` may have no effect; empty when nothing looks wrong."""
-    subject = subject_of(user.provider, user)
-    if user.principal is None or (user.principal.issuer, user.principal.subject) != (user.provider.issuer, subject):
+def hinted(users: QuerySet[ScimUser]) -> QuerySet[ScimUser]:
+    """Return the users with what `hint_for` needs, so that a list costs no query for each of them."""
+    names = Q(subject=OuterRef("external_id")) | Q(subject=OuterRef("user_name")) | Q(subject=OuterRef("email"))
+    others = Principal.objects.filter(names, issuer=OuterRef("provider__issuer"), last_seen__isnull=False)
+    seen = Exists(others.exclude(pk=OuterRef("principal_id")))
+    return users.select_related("provider", "principal").annotate(is_seen_otherwise=seen)
+
+
+def hint_for(user: Any) -> str:
+    """Return a sentence on why what is provisioned of a user of `hinted` may have no effect; mostly empty."""
+    named = (user.provider.issuer, subject_of(user.provider, user))
+    if user.principal is None or (user.principal.issuer, user.principal.subject) != named:
         return "The provider's issuer or SCIM subject was changed since: provision the user again, by any change of it."
-    if user.principal.last_seen is not None:
-        return ""
-    others = {user.external_id, user.user_name, user.email} - {"", subject}
-    seen = Principal.objects.filter(issuer=user.provider.issuer, subject__in=others, last_seen__isnull=False).first()
-    if seen is not None:
+    if user.principal.last_seen is None and user.is_seen_otherwise:
         return "Tokens name this user by another attribute: choose it as the provider's SCIM subject."
     return ""
 

@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts.api_tokens import ApiTokenRefused, ScopeMissing, authenticate
+from accounts.client_address import address_of
 from accounts.scim import bodies, projection, resources, schemas, selectors
 from accounts.scim.patch import operations
 from accounts.scim.refusals import ScimRefused, not_found
@@ -108,7 +109,7 @@ def _admitted(request: HttpRequest, provider_id: UUID, now: datetime) -> Call:
     """
     header = request.META.get("HTTP_AUTHORIZATION", "")
     try:
-        token = authenticate(header, scope="scim", now=now, address=str(request.META.get("REMOTE_ADDR", "")))
+        token = authenticate(header, scope="scim", now=now, address=address_of(request))
     except ScopeMissing as error:
         raise ScimRefused(403, "", str(error)) from None
     except ApiTokenRefused as error:
