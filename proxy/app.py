@@ -27,7 +27,7 @@ from proxy.live import Live, why_over
 from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, ReplyPort, Route, SessionRef
 from proxy.protocol import headers as header_rules
 from proxy.protocol import json_strict, jsonrpc, mcp
-from proxy.reply import BODY, HEAD, Deadline, Receive, Reply, Send, Watch
+from proxy.reply import BODY, HEAD, Receive, Reply, Send, Watch, in_time
 from proxy.session_refs import GroupKey, SessionGroups, SessionSeal, SessionUnknown
 from proxy.store import PolicySource, Snapshot, Store
 from sessions.services import Opening
@@ -259,20 +259,8 @@ class GatewayApp:
         declared = request.headers.get(b"content-length", b"0")
         if len(declared) > 12 or not declared.isdigit() or int(declared) > most:
             raise refused.too_large()
-        parts: list[bytes] = []
-        size = 0
         try:
-            with Deadline(self._bounds.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise refused.Refused(400, "body_cut_off", b"")
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > most:
-                        raise refused.too_large()
-                    if not message.get("more_body"):
-                        return parts[0] if len(parts) == 1 else b"".join(parts)
+            return await in_time(_collect(receive, most), self._bounds.body_seconds)
         except TimeoutError:
             raise refused.rpc_refusal(
                 408, "body_too_slow", jsonrpc.INVALID_REQUEST, "The body came too slowly."
@@ -490,6 +478,22 @@ class GatewayApp:
             return
         content_type = errors.JSON if refusal.body else b""
         await reply.whole(refusal.status, content_type, refusal.body, refusal.headers)
+
+
+async def _collect(receive: Receive, most: int) -> bytes:
+    """Return the body, which may be `most` bytes long."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise refused.Refused(400, "body_cut_off", b"")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise refused.too_large()
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _own_values(message: mcp.Request | mcp.Notification | mcp.Response) -> frozenset[str]:

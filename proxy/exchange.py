@@ -8,6 +8,7 @@ wrong after the intent ends in exactly one outcome.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable
 
@@ -92,7 +93,11 @@ def _asked(call: Call) -> rules.Call:
 async def _is_intended(call: Call, verdict: Verdict, ports: Ports) -> bool:
     """Make the intent durable; False when that is not possible, and then nothing may leave."""
     try:
-        await ports.recorder.intent(call, verdict)
+        durable = ports.recorder.intent(call, verdict)
+        with contextlib.suppress(Exception):
+            # What goes wrong here goes wrong again when the call is sent, and gets its outcome there.
+            ports.upstream.prepare(call)
+        await durable
     except RecordUnavailable as error:
         if error.maybe_recorded:
             ports.recorder.settle(call, State.NOT_SENT, "record_unavailable")
@@ -244,7 +249,8 @@ async def _pass_events(call: Call, events: list[sse.ServerEvent], ports: Ports) 
             continue
         out.append(sse.encode(sse.ServerEvent(judged.masked.value, event.event, event.id, event.retry)))
         if not judged.is_final:
-            durable.append(ports.recorder.frame(call, judged.masked, kind=judged.kind))
+            is_last = event is events[-1]
+            durable.append(ports.recorder.frame(call, judged.masked, kind=judged.kind, is_last=is_last))
         elif call.verb == b"POST":
             durable.append(_record_final(call, judged, ports))
             has_ended = True

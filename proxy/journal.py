@@ -150,11 +150,13 @@ class Journal:
         patience: float | None,
         opens: bool = False,
         closes: bool = False,
+        is_last: bool = False,
     ) -> asyncio.Future[None]:
         """Queue an event; the future is done when it is durable.
 
         `patience` is how many seconds the caller waits (None: for ever, for what must be written sooner or later); then
-        the future fails with `RecordUnavailable`. `opens` marks an intent, `closes` its outcome.
+        the future fails with `RecordUnavailable`. `opens` marks an intent, `closes` its outcome. `is_last` tells that
+        the caller appends no more before it waits: then a lone call's events are sent at once.
 
         Raises:
             RecordUnavailable: at once, for an intent, while nothing can be written or the queue is full.
@@ -166,7 +168,11 @@ class Journal:
         expires = float("inf") if patience is None else self._loop.time() + patience
         at_us = time.time_ns() // 1000
         self._queue.append(_Pending(name, session, call, body, payload, at_us, expires, opens, closes, future))
-        if not self._in_flight and not self._is_pump_scheduled:
+        if self._in_flight:
+            return future
+        if is_last and len(self._open) <= 1:
+            self._pump()
+        elif not self._is_pump_scheduled:
             self._is_pump_scheduled = True
             self._loop.call_soon(self._pump)
         return future

@@ -82,6 +82,7 @@ class Call:
     received_us: int
     seal: Callable[[str, str], bytes] | None = None
     keep: frozenset[str] = frozenset()
+    request: bytes = field(default=b"", repr=False)
     sent_us: int = 0
     answered_us: int = 0
     messages: int = 0
@@ -164,6 +165,9 @@ class ClientStalled(ClientGone):
 class UpstreamPort(Protocol):
     """Sends a call."""
 
+    def prepare(self, call: Call) -> None:
+        """Do what can be done before the call may leave; not a byte leaves."""
+
     async def send(self, call: Call, on_connected: Callable[[Abort], None]) -> Answer:
         """Send the call's exact bytes and return the answer's head; raises UpstreamFailed.
 
@@ -180,8 +184,10 @@ class RecorderPort(Protocol):
     def intent(self, call: Call, verdict: Verdict) -> Awaitable[None]:
         """Record that the call's exact bytes are about to leave."""
 
-    def frame(self, call: Call, masked: Masked, *, kind: str, dropped: int = 0) -> Awaitable[None]:
-        """Record a message that is about to go to the client, as it will be sent."""
+    def frame(
+        self, call: Call, masked: Masked, *, kind: str, dropped: int = 0, is_last: bool = True
+    ) -> Awaitable[None]:
+        """Record a message that is about to go to the client, as it will be sent; `is_last` before the caller waits."""
 
     def withheld(self, call: Call, reason: str) -> Awaitable[None]:
         """Record that a message of the upstream was not passed on."""

@@ -92,13 +92,16 @@ class Recorder:
         }
         return self._append(call, "gateway:call:intent", body, self._request(call), self.refuse_seconds, opens=True)
 
-    def frame(self, call: Call, masked: Masked, *, kind: str, dropped: int = 0) -> Awaitable[None]:
+    def frame(
+        self, call: Call, masked: Masked, *, kind: str, dropped: int = 0, is_last: bool = True
+    ) -> Awaitable[None]:
         """Record a message that is about to go to the client, before it does."""
         call.count(masked)
         body = {"kind": kind, "hits": dict(masked.hits), "n": call.messages}
         if dropped:
             body["dropped"] = dropped
-        return self._append(call, "upstream:message:relayed", body, packed(masked.value), self._withhold_seconds)
+        payload = packed(masked.value)
+        return self._append(call, "upstream:message:relayed", body, payload, self._withhold_seconds, is_last=is_last)
 
     def withheld(self, call: Call, reason: str) -> Awaitable[None]:
         """Record that a message of the upstream was not passed on; its content is not kept."""
@@ -125,7 +128,9 @@ class Recorder:
             body["dropped"] = dropped
         call.is_concluded = True
         payload = None if masked is None else packed(masked.value)
-        return self._append(call, f"gateway:call:{state}", body, payload, self._withhold_seconds, closes=True)
+        return self._append(
+            call, f"gateway:call:{state}", body, payload, self._withhold_seconds, closes=True, is_last=True
+        )
 
     def settle(self, call: Call, state: State, reason: str) -> None:
         """Record how the call ended whenever the record can be written again; nobody waits."""
@@ -194,6 +199,7 @@ class Recorder:
         *,
         opens: bool = False,
         closes: bool = False,
+        is_last: bool = False,
     ) -> Awaitable[None]:
         return self._journal.append(
             name,
@@ -204,6 +210,8 @@ class Recorder:
             patience=patience,
             opens=opens,
             closes=closes,
+            # Whoever began or ended a call waits for that before anything else.
+            is_last=is_last or opens or closes,
         )
 
     def _request(self, call: Call) -> bytes | None:

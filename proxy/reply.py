@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import types
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from typing import Any, TypeVar
 
 from proxy.ports import ClientStalled
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
 
 HEAD, BODY = "wardgate.head", "wardgate.body"
 """Keys of a scope, set by our own server: what the application has read from the head, and the body when all of it is
@@ -18,8 +20,6 @@ there. A server that knows neither is served as well."""
 _JSON = b"application/json"
 _WATCH_AFTER_SECONDS = 0.05
 """Most answers come sooner; only a call that takes longer pays for watching whether its client is still there."""
-_HEAD_WAITS_SECONDS = 0.02
-"""How long the head of a stream waits for the first event, to be sent with it; clients need it within a minute."""
 _STREAM_HEAD = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
@@ -88,6 +88,37 @@ class Deadline:
             self._task.cancel()
 
 
+async def in_time(work: Awaitable[T], seconds: float) -> T:
+    """Return the result of `work`; the time is only counted when `work` has to wait at all, which it mostly has not.
+
+    Raises:
+        TimeoutError: the time was over.
+    """
+    steps = work.__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    with Deadline(seconds):
+        return await _go_on(steps, waits_for)
+
+
+@types.coroutine
+def _go_on(steps: Generator[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+    """Await what has begun already, and waits for `waits_for`."""
+    while True:
+        try:
+            yield waits_for
+        except BaseException as error:
+            step, argument = steps.throw, error
+        else:
+            step, argument = steps.send, None  # type: ignore[assignment]
+        try:
+            waits_for = step(argument)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+
 class Reply:
     """One answer: whole, or as an event stream.
 
@@ -103,7 +134,7 @@ class Reply:
         self._watcher: asyncio.Task[None] | None = None
         self._on_gone: Callable[[], None] | None = None
         self._head: list[tuple[bytes, bytes]] | None = None
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_timer: asyncio.Handle | None = None
         self.is_streaming = self.is_done = False
 
     async def whole(self, status: int, content_type: bytes, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
@@ -122,10 +153,10 @@ class Reply:
         await self._send({"type": "http.response.body", "body": body})
 
     async def open_stream(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Begin an event stream: its head goes with the first event, or alone when that takes longer."""
+        """Begin an event stream: its head goes once there is nothing better to do, as while an event is recorded."""
         self.is_streaming = True
         self._head = [*_STREAM_HEAD, *(pair for pair in headers if pair[0] != b"cache-control")]
-        self._head_timer = asyncio.get_running_loop().call_later(_HEAD_WAITS_SECONDS, self._send_head_late)
+        self._head_timer = asyncio.get_running_loop().call_soon(self._send_head_late)
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the stream.
@@ -134,9 +165,11 @@ class Reply:
             ClientStalled: the client has not read for `stall_seconds`.
         """
         try:
-            with Deadline(self._stall_seconds):
-                await self._send_head()
-                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            if self._head is not None:
+                await in_time(self._send_head(), self._stall_seconds)
+            await in_time(
+                self._send({"type": "http.response.body", "body": data, "more_body": True}), self._stall_seconds
+            )
         except TimeoutError:
             raise ClientStalled from None
 

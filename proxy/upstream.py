@@ -437,6 +437,11 @@ class HttpUpstream:
         self._pools: dict[PoolKey, _Pool] = {}
         self._tls: ssl.SSLContext | None = None
 
+    def prepare(self, call: Call) -> None:
+        """Put the bytes of the request together, while the call's intent is being made durable."""
+        if call.route.upstream is not None:
+            call.request = _request(call, call.route.upstream)
+
     async def send(self, call: Call, on_connected: Callable[[Abort], None]) -> HttpAnswer:
         """Send the call's exact bytes with the connection's credential and return the answer's head.
 
@@ -452,7 +457,8 @@ class HttpUpstream:
         connection = await pool.take(route.upstream, route.allowed_networks, tls)
         answer = connection.begin(self._stream_seconds if call.verb == b"GET" else route.timeout_seconds)
         on_connected(answer.abort)
-        connection.write(_request(call, route.upstream))
+        connection.write(call.request or _request(call, route.upstream))
+        call.request = b""
         await answer.head()
         return answer
 

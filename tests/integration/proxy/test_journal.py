@@ -77,6 +77,23 @@ def cut(dsn: str) -> None:
         )
 
 
+async def test_the_last_event_of_a_lone_call_is_sent_at_once_and_others_wait_for_company(
+    dsn: str, instance: UUID
+) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        together = [append(journal, 1), append(journal, 2), append(journal, 3, is_last=True)]
+        await asyncio.wait_for(asyncio.gather(*together), 5)
+        assert (journal.statistics.events, journal.statistics.batches) == (3, 1)
+        alone = append(journal, 4, is_last=True)
+        late = append(journal, 5)
+        await asyncio.wait_for(asyncio.gather(alone, late), 5)
+        assert (journal.statistics.events, journal.statistics.batches) == (5, 3)
+    finally:
+        await journal.stop()
+
+
 async def test_whatever_is_cut_every_event_is_written_once_in_order_and_the_chain_holds(
     dsn: str, instance: UUID
 ) -> None:
