@@ -16,9 +16,11 @@ import django
 django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 from gateway_project import checks
+from gateway_project.bodies import BoundedBodies
 from proxy import gate
 from proxy.reply import Receive, Send
 from proxy.wiring import DataPath
@@ -30,7 +32,8 @@ class Application:
     def __init__(self, data_path: DataPath) -> None:
         checks.refuse_unsafe()
         self._data_path = data_path
-        self._console = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": URLRouter([])})
+        console = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": URLRouter([])})
+        self._console = BoundedBodies(console, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""

@@ -199,3 +199,16 @@ def test_an_open_stream_is_cut_within_five_seconds(caller, bearers, endless, sto
         for _ in lines:
             pass
         assert time.monotonic() - began_at < CUT_SECONDS
+
+
+@pytest.mark.parametrize("path", ["/events/push", "/oauth/revoke", "/oidc/backchannel-logout", "/admin/login/"])
+def test_a_huge_body_never_reaches_the_console_side(live_gateway, path):
+    def endless() -> Iterator[bytes]:
+        for _ in range(256):
+            yield b"x" * 65_536
+
+    try:
+        answer = httpx.post(f"{live_gateway.origin}{path}", content=endless(), timeout=15)
+    except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
+        return  # The server closed the connection before all was written.
+    assert answer.status_code == 413
