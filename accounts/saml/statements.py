@@ -89,6 +89,15 @@ def check_envelope(root: Any, profile: Profile, *, destination: str, request_id:
     issuers = root.findall(f"{{{SAML}}}Issuer")
     if len(issuers) > 1 or any(_text(issuer, MAX_URL) != profile.entity_id for issuer in issuers):
         raise _foreign()
+    check_status(root)
+
+
+def check_status(root: Any) -> None:
+    """Check that a Response tells of a success; a refusal comes without an assertion and often without a signature.
+
+    Raises:
+        AssertionRefused: it does not.
+    """
     statuses = [status.get("Value") for status in root.iterfind(f"{{{SAMLP}}}Status/{{{SAMLP}}}StatusCode")]
     if statuses != [_SUCCESS]:
         raise AssertionRefused("saml_status", "The identity provider refused the login.")

@@ -34,6 +34,7 @@ def login(
     Raises:
         AssertionRefused: with the code of the first check that fails.
     """
+    statements.check_status(root)
     signed = checks.signatures(root, root, checks.response(root))
     signatures.check_schema(root, _PROTOCOL)
     envelope, assertion = root, None

@@ -485,7 +485,6 @@ def test_what_inflates_without_end_is_cut_off(size):
 @pytest.mark.parametrize(
     ("values", "code"),
     [
-        ({"response_to": None}, None),
         ({"response_to": "_" + "b" * 40}, "saml_in_response_to"),
         ({"to": "_" + "b" * 40}, "saml_in_response_to"),
         ({"to": None, "response_to": REQUEST}, "saml_in_response_to"),
@@ -509,11 +508,13 @@ def test_what_inflates_without_end_is_cut_off(size):
     ],
 )
 def test_an_answer_that_is_not_for_us_now_is_refused(values, code):
-    if values == {"response_to": None}:
-        # Whether an answer without a request is refused is the caller's to say; see the tests of the logins.
-        assert judge(document(**values)).subject == "u-17"
-        return
     assert_refused(document(**values), code)
+
+
+def test_a_refusal_of_the_provider_is_told_as_such():
+    text = re.sub(r"<saml:Assertion.*</saml:Assertion>", "", document(sign="nothing").decode())
+    assert_refused(text.replace("status:Success", "status:Responder"), "saml_status")
+    assert_refused(text, "saml_structure")
 
 
 @pytest.mark.parametrize(("seconds_after", "is_accepted"), [(29, True), (30, False)])

@@ -112,6 +112,38 @@ def test_a_login_has_ten_minutes(site):
         site.answer(site.response(request))
 
 
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"to": None}, "saml_unsolicited"),
+        ({"response_to": None}, "saml_unsolicited"),
+        ({"response_to": "_" + "f" * 40}, "saml_request_unknown"),
+        ({"to": "_" + "f" * 40}, "saml_request_unknown"),
+        ({"to": "x"}, "saml_request_unknown"),
+        ({"to": "_" + "F" * 40}, "saml_request_unknown"),
+        ({"to": None, "sign": "response"}, "saml_unsolicited"),
+        ({"to": None, "sign": "both"}, "saml_unsolicited"),
+    ],
+)
+def test_only_an_answer_to_a_request_that_waits_is_looked_at(site, values, code):
+    request = site.begin(now=NOW)
+    given = {"to": request, **values}
+    document = site.response(given.pop("to"), **given)
+    with refused(code):
+        site.answer(document)
+    assert not SamlAssertion.objects.exists()
+    assert SamlRequest.objects.get(pk=request).answered_at is None
+
+
+def test_an_answer_is_not_tied_to_another_request_by_its_envelope(site):
+    """Only the assertion is signed, so anybody can write another request's id around it."""
+    first, second = site.begin(now=NOW), site.begin(browser="c" * 43, now=NOW)
+    document = site.response(first).decode()
+    head, assertion = document[: document.index("<saml:Assertion")], document[document.index("<saml:Assertion") :]
+    with refused("saml_in_response_to"):
+        site.answer(head.replace(first, second) + assertion)
+
+
 def test_a_request_is_answered_once(site):
     request = site.begin(now=NOW)
     site.answer(site.response(request))
