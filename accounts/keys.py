@@ -44,6 +44,11 @@ _FITS = {
     "Ed25519": frozenset({"EdDSA", "Ed25519"}),
 }
 _COORDINATE_BYTES = {"P-256": 32, "P-384": 48, "P-521": 66, "Ed25519": 32}
+_ORDERS = {
+    "ES256": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    "ES384": 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+    "ES512": 2**521 - 0x5AE79787C40D069948033FEB708F65A2FC44A36477663B851449048E16EC79BF7,
+}
 _RSA_BITS = range(2048, 8192 + 1)
 _RSA_EXPONENTS = range(65537, 2**64)
 
@@ -90,6 +95,22 @@ def decode_segment(segment: bytes) -> bytes:
     if base64.urlsafe_b64encode(value).rstrip(b"=") != segment:
         raise ValueError("not canonical base64url")
     return value
+
+
+def twin_signature(algorithm: str, signature: bytes) -> bytes:
+    """Return the other ECDSA signature that verifies whenever `signature` does; empty where there is none.
+
+    With (r, s) the pair (r, n - s) is valid as well, and anybody can compute it. A token is therefore known by two
+    spellings, and whoever revokes one by its digest means both.
+
+    Source: SEC 1, section 4.1.4; the group orders n are those of SP 800-186.
+    """
+    order = _ORDERS.get(algorithm)
+    half = len(signature) // 2
+    if order is None or not half:
+        return b""
+    twin = order - int.from_bytes(signature[half:])
+    return signature[:half] + twin.to_bytes(half) if 0 < twin < order else b""
 
 
 class _Unusable(ValueError):

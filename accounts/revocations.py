@@ -121,7 +121,8 @@ class Revocations:
         return _stopped(self.connections.get(connection_id), now, CONNECTION_LOCKED)
 
     def _revoked(self, identity: Identity, signed_by: str, now: float) -> Stopped | None:
-        stops = [self._tokens.get(("", identity.token_digest.hex()))]
+        digests = (identity.token_digest, identity.twin_digest)
+        stops = [self._tokens.get(("", digest.hex())) for digest in digests if digest]
         for issuer in {identity.issuer, signed_by or identity.issuer}:
             if identity.token_id:
                 stops.append(self._tokens.get((issuer, identity.token_id)))

@@ -59,9 +59,9 @@ class Identity:
 
     `groups` is None when they are unknown: the issuer said that there are some and left them out, or never says.
     `roles`, which count as groups, are part of known groups already. `expires_at` and `issued_at` are in seconds since
-    1970; `token_digest` is the SHA-256 of the whole token. `session_id` is the provider's own session (`sid`). `kind`
-    is human, machine, agent or unknown. `actors` are those who act for the subject (RFC 8693 section 4.1), the one at
-    the gateway first.
+    1970. `token_digest` is the SHA-256 of the whole token, `twin_digest` that of its other spelling if there is one
+    (`keys.twin_signature`). `session_id` is the provider's own session (`sid`). `kind` is human, machine, agent or
+    unknown. `actors` are those who act for the subject (RFC 8693 section 4.1), the one at the gateway first.
     """
 
     issuer: str
@@ -80,6 +80,7 @@ class Identity:
     kind: str = "unknown"
     actors: tuple[str, ...] = ()
     narrowing: Narrowing | None = None
+    twin_digest: bytes = field(default=b"", repr=False)
     roles: frozenset[str] = frozenset()
 
 

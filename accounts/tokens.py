@@ -17,13 +17,14 @@ Sources: RFC 7515, RFC 7519, RFC 8725 (JWT best practices), RFC 9068 (access tok
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
 from . import claims as read
 from .claims import ClaimRefused
-from .keys import ALGORITHMS, MAX_KEY_ID, KeySet, decode_segment, key_set, load_object
+from .keys import ALGORITHMS, MAX_KEY_ID, KeySet, decode_segment, key_set, load_object, twin_signature
 from .token_checks import CHECKS, Case
 from .token_values import Identity, Narrowing, Provider, Rejected, Unverified
 
@@ -140,8 +141,18 @@ def _identity(case: Case, found: Mapping[str, Any]) -> Identity:
         session_id=found["session_id"],
         kind=read.kind(claims, clients, provider.principal_kind),
         actors=found["actors"],
+        twin_digest=_twin_digest(case.token),
         roles=roles,
     )
+
+
+def _twin_digest(token: Unverified) -> bytes:
+    """Return the digest of the token with the other signature that anybody can make of its own; see `keys`."""
+    twin = twin_signature(token.algorithm, token._signature)
+    if not twin:
+        return b""
+    segment = base64.urlsafe_b64encode(twin).rstrip(b"=")
+    return hashlib.sha256(token._message + b"." + segment).digest()
 
 
 def _display_name(claims: Mapping[str, Any], path: str) -> str:

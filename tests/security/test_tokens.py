@@ -9,6 +9,7 @@ import tracemalloc
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 from accounts import services, verifying
 from accounts.directory_groups import groups_of
 from accounts.jwks import KeySource
-from accounts.revocations import Revocations
+from accounts.keys import decode_segment, key_set, load_object, twin_signature
+from accounts.revocations import Revocations, RevokedRow, compile_revocations
 from accounts.tokens import Identity, Rejected, peek, verify
 from policies.engine.globs import Globs
 from policies.engine.masking import Masker
@@ -157,8 +159,6 @@ def test_ten_thousand_tokens_that_begin_alike_are_ten_thousand_callers():
 
 
 def _decoded(segment: bytes) -> dict[str, Any]:
-    from accounts.keys import decode_segment, load_object
-
     return load_object(decode_segment(segment))
 
 
@@ -321,6 +321,27 @@ def test_a_genuine_token_for_something_else_is_not_accepted(key, claims, expecte
 @pytest.mark.parametrize("key", ["entra", "okta", "keycloak", "auth0"])
 def test_a_token_that_calls_itself_something_else_is_not_accepted(key, typ):
     assert code(key, token(key, header_type=typ)) == "token_type"
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512"])
+def test_a_token_that_was_revoked_by_its_digest_does_not_come_back_in_its_other_spelling(algorithm):
+    """An ECDSA signature (r, s) has a twin (r, n - s) that verifies as well, and anybody can compute it."""
+    issuer = Issuer("https://idp.example", audience=RESOURCE, clock=lambda: NOW)
+    keys = key_set({"keys": [signing_key(algorithm).as_dict(private=False)]}, algorithms={algorithm})
+    rules: Any = {"provider": issuer.provider(algorithms=frozenset({algorithm})), "keys": keys, "now": NOW}
+    raw = issuer.token(algorithm=algorithm, jti=ABSENT).encode()
+    message, _, segment = raw.rpartition(b".")
+    twin = message + b"." + encoded(twin_signature(algorithm, decode_segment(segment)))
+    first, second = (verify(spelling, audience=RESOURCE, **rules) for spelling in (raw, twin))
+    assert isinstance(first, Identity)
+    assert isinstance(second, Identity)
+    assert (first.token_digest, first.twin_digest) == (second.twin_digest, second.token_digest)
+    revoked = RevokedRow(
+        kind="digest", issuer="", value=sha256(raw).hexdigest(), issued_until=None, expires_at=NOW + 600.0
+    )
+    revocations = compile_revocations(1, [], [revoked])
+    assert revocations.refusal(first, None, NOW) is not None
+    assert revocations.refusal(second, None, NOW) is not None
 
 
 def test_the_corpora_are_as_large_as_they_are_said_to_be():
