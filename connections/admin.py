@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts.console import ServiceAdmin, ServiceForm
 from accounts.exceptions import DomainError
+from accounts.lock_link import Lockable
 
 from . import selectors, services
 from .models import Connection, Credential
@@ -27,9 +28,10 @@ class ConnectionForm(ServiceForm):
 
 
 @admin.register(Connection)
-class ConnectionAdmin(ServiceAdmin):
+class ConnectionAdmin(Lockable, ServiceAdmin):
     """Upstream MCP servers, and what they may ask of the client."""
 
+    lock_kind = "connection"
     form = ConnectionForm
     entries = ["allowed_networks"]
     list_display = ["name", "shown_path", "upstream_url", "shown_credential", "is_active"]

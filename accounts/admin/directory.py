@@ -9,6 +9,7 @@ from django.contrib import admin
 
 from accounts import services
 from accounts.console import ServiceAdmin, ServiceForm
+from accounts.lock_link import Lockable
 from accounts.models import Group
 
 
@@ -21,9 +22,10 @@ class GroupForm(ServiceForm):
 
 
 @admin.register(Group)
-class GroupAdmin(ServiceAdmin):
+class GroupAdmin(Lockable, ServiceAdmin):
     """Groups as providers name them in their tokens; they can be declared before anybody who is in them logs in."""
 
+    lock_kind = "group"
     form = GroupForm
     list_display = ["name", "provider", "description"]
     list_filter = ["provider"]

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from accounts import services
 from accounts.console import ServiceAdmin, ServiceForm
+from accounts.lock_link import Lockable
 from accounts.models import Principal
 from accounts.services.principals import has_evidence
 
@@ -23,9 +24,10 @@ class PrincipalForm(ServiceForm):
 
 
 @admin.register(Principal)
-class PrincipalAdmin(ServiceAdmin):
+class PrincipalAdmin(Lockable, ServiceAdmin):
     """Who acts on the data path. A principal appears with its first verified token, or is declared before it."""
 
+    lock_kind = "principal"
     form = PrincipalForm
     actions = None
     list_display = ["__str__", "issuer", "subject", "kind", "owner", "last_seen", "last_address", "last_client"]

@@ -31,6 +31,7 @@ from unfold.widgets import (
 
 from accounts import provider_keys, selectors, services, verifying
 from accounts.console import ServiceAdmin, ServiceForm
+from accounts.lock_link import Lockable
 from accounts.models import IdentityProvider
 from accounts.presets import PRESETS
 from accounts.tokens import TOKEN_BYTES
@@ -99,9 +100,10 @@ class TokenForm(forms.Form):
 
 
 @admin.register(IdentityProvider)
-class IdentityProviderAdmin(ServiceAdmin):
+class IdentityProviderAdmin(Lockable, ServiceAdmin):
     """Whose tokens the gateway accepts, and how they are checked."""
 
+    lock_kind = "provider"
     form = ProviderForm
     entries = ["audiences", "algorithms", "token_types", "allowed_networks", "authorized_parties", "tenants"]
     change_form_outer_before_template = "admin/accounts/identityprovider/before.html"

@@ -13,6 +13,7 @@ from joserfc.jwk import ECKey
 
 from accounts import services
 from accounts.models import EventTransmitter, Lock, Principal, RevokedToken
+from connections.services import connection_save
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ISSUER = "https://login.example.com"
@@ -246,3 +247,27 @@ def test_the_list_tells_what_is_in_force_from_what_is_over(admin_client, ada, st
     page = admin_client.get(reverse("admin:accounts_lock_changelist"), {"state": state})
     assert page.context["cl"].result_count == count
     assert (ended in page.context["cl"].result_list) == (state == "over")
+
+
+def targets(provider, ada):
+    group = services.group_save(provider=provider, name="sre", now=NOW)
+    connection = connection_save(slug="orders", name="Orders", upstream_url="https://orders.example.com", now=NOW)
+    return {"principal": ada, "group": group, "provider": provider, "connection": connection}
+
+
+@pytest.mark.parametrize("kind", ["principal", "group", "provider", "connection"])
+def test_the_page_of_a_target_leads_to_a_lock_of_it(admin_client, provider, ada, kind):
+    target = targets(provider, ada)[kind]
+    model = f"{target._meta.app_label}_{target._meta.model_name}"
+    leads = reverse(f"admin:{model}_lock_this", args=[target.pk])
+    assert leads in admin_client.get(reverse(f"admin:{model}_change", args=[target.pk])).content.decode()
+    form = admin_client.get(leads, follow=True).context["adminform"].form
+    assert form.initial == {"kind": kind, kind: str(target.pk)}
+    assert not Lock.objects.exists()
+
+
+def test_who_may_not_lock_is_offered_no_button(person, ada):
+    client = person("view_principal", is_staff=True)
+    page = client.get(reverse("admin:accounts_principal_change", args=[ada.pk]))
+    assert page.status_code == 200
+    assert "lock-this" not in page.content.decode()
