@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
 from django.db import models
+
+LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+MAX_LABELS = 50
 
 
 class Refusals:
@@ -25,6 +29,16 @@ class Refusals:
             self.add(field, "not_a_list_of_texts", "Give a list of texts.")
             return []
         return list(dict.fromkeys(text for entry in given if (text := str(entry).strip())))
+
+    def labels(self, field: str, entries: Iterable[object]) -> list[str]:
+        """Return `entries` as labels in their canonical order; refuse what is none."""
+        labels = sorted(self.texts(field, entries))
+        if len(labels) > MAX_LABELS:
+            self.add(field, "too_many_labels", f"Give at most {MAX_LABELS} labels.")
+        for label in labels:
+            if LABEL.fullmatch(label) is None:
+                self.add(field, "bad_label", f"{label!r} is no label: use a-z, 0-9, dots, hyphens and underscores.")
+        return labels
 
     def save(self, row: models.Model) -> None:
         """Clean `row` in full and save it.

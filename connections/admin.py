@@ -14,6 +14,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from accounts.console import ServiceAdmin, ServiceForm
 from accounts.exceptions import DomainError
 from accounts.lock_link import Lockable
+from accounts.proof_pages import ProofAdmin
 
 from . import selectors, services
 from .models import Connection, Credential
@@ -33,7 +34,7 @@ class ConnectionAdmin(Lockable, ServiceAdmin):
 
     lock_kind = "connection"
     form = ConnectionForm
-    entries = ["allowed_networks"]
+    entries = ["allowed_networks", "labels", "taints"]
     list_display = ["name", "shown_path", "upstream_url", "shown_credential", "is_active"]
     list_filter = ["is_active"]
     list_select_related = ["credential"]
@@ -42,6 +43,7 @@ class ConnectionAdmin(Lockable, ServiceAdmin):
     fieldsets = (
         (None, {"fields": ["name", "slug", "shown_path", "is_active"]}),
         ("Upstream", {"fields": ["upstream_url", "shown_credential", "allowed_networks", "timeout_seconds"]}),
+        ("For rules", {"fields": ["labels", "taints", "pins_tools"]}),
         (
             "What the upstream may ask of the client",
             {"fields": ["allows_sampling", "allows_elicitation", "allows_roots"]},
@@ -82,7 +84,7 @@ class CredentialForm(ServiceForm):
 
 
 @admin.register(Credential)
-class CredentialAdmin(ServiceAdmin):
+class CredentialAdmin(ProofAdmin, ServiceAdmin):
     """Secrets of connections: set, replaced and deleted here, never shown."""
 
     form = CredentialForm

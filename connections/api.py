@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 from rest_framework import serializers
 
+from accounts.proof_pages import ProofViewSet
 from accounts.rest import ServiceViewSet, StrictModelSerializer, Texts
 
 from . import selectors, services
@@ -18,6 +19,8 @@ class ConnectionSerializer(StrictModelSerializer):
     """An upstream MCP server."""
 
     allowed_networks = Texts(required=False)
+    labels = Texts(required=False)
+    taints = Texts(required=False)
     client_url = serializers.SerializerMethodField(help_text="The URL that MCP clients use.")
     has_credential = serializers.SerializerMethodField()
 
@@ -32,6 +35,9 @@ class ConnectionSerializer(StrictModelSerializer):
             "has_credential",
             "allowed_networks",
             "timeout_seconds",
+            "labels",
+            "taints",
+            "pins_tools",
             "allows_sampling",
             "allows_elicitation",
             "allows_roots",
@@ -88,7 +94,7 @@ class CredentialSerializer(StrictModelSerializer):
         return connection
 
 
-class CredentialViewSet(ServiceViewSet):
+class CredentialViewSet(ProofViewSet, ServiceViewSet):
     """Secrets of connections: POST sets one, PUT replaces it under the next version, nothing returns it."""
 
     queryset = Credential.objects.none()

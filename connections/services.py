@@ -26,6 +26,9 @@ def connection_save(
     upstream_url: str,
     allowed_networks: Iterable[str] = (),
     timeout_seconds: int = 300,
+    labels: Iterable[str] = (),
+    taints: Iterable[str] = (),
+    pins_tools: bool = True,
     allows_sampling: bool = False,
     allows_elicitation: bool = False,
     allows_roots: bool = False,
@@ -48,6 +51,9 @@ def connection_save(
     connection.upstream_url = upstream_url
     connection.allowed_networks = refusals.texts("allowed_networks", allowed_networks)
     connection.timeout_seconds = timeout_seconds
+    connection.labels = refusals.labels("labels", labels)
+    connection.taints = refusals.labels("taints", taints)
+    connection.pins_tools = pins_tools
     connection.allows_sampling = allows_sampling
     connection.allows_elicitation = allows_elicitation
     connection.allows_roots = allows_roots

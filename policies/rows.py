@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from connections.models import Connection, Tool
@@ -15,23 +15,33 @@ from .models import AccessGrant, Guardrail, MaskingPattern
 
 @dataclass(frozen=True, slots=True)
 class PolicyRows:
-    """All active policy, as plain rows; `tools` is what the catalogue knows, by connection id and tool name."""
+    """All active policy, as plain rows.
+
+    `tools` is what the catalogue knows and `taints` what calls leave behind, by connection id and tool name.
+    """
 
     grants: tuple[GrantRow, ...]
     guardrails: tuple[GuardrailRow, ...]
     patterns: tuple[PatternRow, ...]
     tools: Mapping[str, Mapping[str, ToolFacts]]
+    taints: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def needs_history(self) -> bool:
+        """Tell whether any rule may look at what a caller did before; one that does not compile may, too."""
+        return any("session" in row.condition for row in self.guardrails)
 
 
 def policy_rows() -> PolicyRows:
     """Return all active policy; read it in one repeatable-read transaction to have one version of it."""
     grants = AccessGrant.objects.filter(is_active=True).select_related("principal", "group__provider")
     guardrails = Guardrail.objects.filter(is_active=True).prefetch_related("principals", "groups__provider")
+    tools = list(Tool.objects.filter(connection__is_active=True))
     return PolicyRows(
         grants=tuple(grant_row(row) for row in grants),
         guardrails=tuple(guardrail_row(row) for row in guardrails),
         patterns=tuple(pattern_row(row) for row in MaskingPattern.objects.filter(is_active=True)),
-        tools=_tools(Tool.objects.filter(connection__is_active=True)),
+        tools=_tools(tools),
+        taints=_taints(tools),
     )
 
 
@@ -96,6 +106,14 @@ def _tools(rows: Iterable[Tool]) -> dict[str, dict[str, ToolFacts]]:
         annotations = definition.get("annotations")
         facts = ToolFacts(annotations if isinstance(annotations, dict) else {}, tuple(row.labels))
         found.setdefault(str(row.connection_id), {})[row.name] = facts
+    return found
+
+
+def _taints(rows: Iterable[Tool]) -> dict[str, dict[str, tuple[str, ...]]]:
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for row in rows:
+        if row.taints:
+            found.setdefault(str(row.connection_id), {})[row.name] = tuple(row.taints)
     return found
 
 

@@ -19,6 +19,7 @@ import orjson
 from accounts.revocations import CONNECTION_LOCKED
 from accounts.tokens import Identity
 from policies.engine import narrowing, rules
+from policies.engine.facts import Facts
 from proxy import errors, exchange, gate, refused
 from proxy.collected import Collected
 from proxy.identity import Authenticator, Locked, Unauthenticated
@@ -204,7 +205,7 @@ class GatewayApp:
             route is None
             or policy is None
             or not narrowing.reaches(identity.narrowing, route.slug)
-            or not rules.has_access(policy, identity, now=now)
+            or not rules.has_access(policy, identity, now=now, facts=Facts(now, address))
         ):
             raise refused.rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
         refusal = "connection_unusable" if route.refusal is not None else None
@@ -300,6 +301,8 @@ class GatewayApp:
             headers=request.head.outbound,
             received_us=time.time_ns() // 1000,
             keep=_own_values(message),
+            address=request.address,
+            client=_client_info(message),
         )
         if starts:
             call.seal = lambda upstream_id, version: self._seal.seal(
@@ -350,6 +353,7 @@ class GatewayApp:
             outbound=b"",
             headers=request.head.outbound,
             received_us=time.time_ns() // 1000,
+            address=request.address,
         )
         await self._run(request, call, reply)
         if request.verb == "DELETE" and known is not None:

@@ -46,7 +46,11 @@ _NEVER_RELAYED = frozenset(
 
 async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
     """Take one call from the verdict to its outcome."""
-    verdict = rules.decide(call.policy, call.identity, _asked(call), now=time.time())
+    try:
+        verdict = await _decided(call, ports)
+    except RecordUnavailable:
+        await _fail(call, "record_unavailable", reply)
+        return
     if isinstance(verdict, Hold):
         verdict = await ports.approvals.resolve(verdict, call)
         if call.cut:
@@ -77,6 +81,8 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
             answer.abort(UpstreamFailed(type(problem).__name__, was_sent=True))
             raise
         answer.close()
+        if call.route.records_history and call.kind is not None:
+            ports.history.answered(call)
     except (UpstreamFailed, RecordUnavailable, ClientGone, MaskFailed, AnswerInvalid, InputRefused) as problem:
         await _end_badly(call, problem, ports, reply)
     except BaseException:
@@ -86,8 +92,14 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
         raise
 
 
-def _asked(call: Call) -> rules.Call:
-    return rules.Call(call.method, call.kind, call.name)  # type: ignore[arg-type]
+async def _decided(call: Call, ports: Ports) -> Verdict:
+    """Return the verdict of policy, and note what rules that are only observed would have done."""
+    if call.route.records_history and call.kind is not None:
+        decision = await ports.history.decide(call)
+    else:
+        decision = rules.decision(call.policy, call.identity, call.asked, call.facts(time.time()))
+    call.observed = decision.observed
+    return decision.verdict
 
 
 async def _is_intended(call: Call, verdict: Verdict, ports: Ports) -> bool:
@@ -114,7 +126,7 @@ async def _refuse(call: Call, verdict: Deny | Hold, ports: Ports, reply: ReplyPo
     except (RecordUnavailable, MaskFailed):
         await _fail(call, "record_unavailable", reply)
         return
-    text = explain.sentence(verdict, _asked(call))
+    text = explain.sentence(verdict, call.asked)
     status, body = errors.denied(call, verdict.rule, text, is_hidden=verdict == rules.NO_RULE)
     await reply.whole(status, errors.JSON, body, [(b"allow", b"POST")] if status == 405 else [])
 

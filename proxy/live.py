@@ -58,7 +58,7 @@ def why_over(call: Call, snapshot: Snapshot, now: float) -> str | None:
         or route.policy is None
         or route.connection_id != call.route.connection_id
         or not narrowing.reaches(identity.narrowing, route.slug)
-        or not rules.has_access(route.policy, identity, now=now)
+        or not rules.has_access(route.policy, identity, now=now, facts=call.facts(now))
     ):
         return ACCESS_ENDED
     return None

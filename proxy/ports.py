@@ -11,12 +11,17 @@ from uuid import UUID
 from accounts.addresses import Upstream
 from accounts.tokens import Identity
 from connections.vault import Secret
+from policies.engine.facts import Facts, History
 from policies.engine.masking import Masked
-from policies.engine.rules import ConnectionPolicy
+from policies.engine.rules import Call as Asked
+from policies.engine.rules import ConnectionPolicy, Decision, Observed
 from policies.engine.verdicts import Deny, Hold, Verdict
 from proxy.protocol import mcp
 
 Abort = Callable[[Exception], None]
+
+
+_NO_ARGUMENTS: Mapping[str, Any] = {}
 
 
 class State(StrEnum):
@@ -34,7 +39,8 @@ class Route:
     """One connection, compiled: where it goes, with what credential, under which policy. Immutable.
 
     `refusal` is why nothing may pass (a policy that does not compile, a credential that does not open), or None. With a
-    refusal, `policy` only tells who may know of the connection.
+    refusal, `policy` only tells who may know of the connection. `records_history` is whether any rule of the gateway
+    looks at what a caller did before; `taints` and `tool_taints` are the labels that calls leave behind.
     """
 
     connection_id: UUID
@@ -51,6 +57,9 @@ class Route:
     credential_version: int
     policy_version: int
     refusal: str | None = None
+    records_history: bool = False
+    taints: tuple[str, ...] = ()
+    tool_taints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,25 @@ class Call:
     """Ends the call from outside: set while it waits for something that can be woken."""
     cut: str = ""
     """Why it was ended from outside (`proxy.live`)."""
+    address: str = ""
+    client: tuple[str, str] = ("", "")
+    observed: tuple[Observed, ...] = ()
+    """What rules that are only observed would have done."""
+
+    @property
+    def asked(self) -> Asked:
+        """What is called, as policy sees it."""
+        return Asked(self.method, self.kind, self.name)  # type: ignore[arg-type]
+
+    def facts(self, now: float, history: History | None = None) -> Facts:
+        """Return the circumstances of the call, as policy sees them, at `now` (epoch seconds)."""
+        message = self.message
+        arguments: Mapping[str, Any] = {}
+        if isinstance(message, mcp.Request):
+            params = message.params
+            found = params.get("arguments", _NO_ARGUMENTS) if self.kind in {"tool", "prompt"} else params
+            arguments = found if isinstance(found, Mapping) else _NO_ARGUMENTS
+        return Facts(now, self.address, self.client[0], self.client[1], arguments, history)
 
     @property
     def request_id(self) -> str | int | None:
@@ -173,6 +201,20 @@ class UpstreamPort(Protocol):
 
         `on_connected` gets the function that ends the exchange from outside, before the first byte leaves.
         """
+
+
+class HistoryPort(Protocol):
+    """What callers did before, for rules that ask."""
+
+    async def decide(self, call: Call) -> Decision:
+        """Return the decision on `call`, made with its caller's history, and add the call to that history.
+
+        Raises:
+            RecordUnavailable: the history cannot be read or written; nothing may pass.
+        """
+
+    def answered(self, call: Call) -> None:
+        """Add what the answer to `call` held to its caller's history."""
 
 
 class RecorderPort(Protocol):
@@ -270,6 +312,7 @@ class Ports:
     recorder: RecorderPort
     upstream: UpstreamPort
     approvals: ApprovalsPort
+    history: HistoryPort
     resumes: ResumesPort
     limits: Limits
     spawn: Callable[[Coroutine[Any, Any, None]], None]

@@ -36,6 +36,14 @@ def packed(payload: bytes) -> bytes:
     return payload if len(payload) < COMPRESS_BYTES else _COMPRESSOR.compress(payload)
 
 
+def _add_policy(body: dict[str, object], call: Call, verdict: Verdict) -> None:
+    """Add what of the call decided, and what rules that are only observed would have done."""
+    if verdict.attributes:
+        body["attributes"] = verdict.attributes
+    if call.observed:
+        body["observed"] = [{"rule": seen.rule, "verdict": seen.effect, "why": seen.why} for seen in call.observed]
+
+
 def _plain(request_id: str | int | None) -> str | int | None:
     """Return the id as orjson can write it: an integer beyond 64 bits as its digits."""
     return str(request_id) if isinstance(request_id, int) and request_id.bit_length() > 63 else request_id
@@ -72,6 +80,7 @@ class Recorder:
             "received_us": call.received_us,
             "subject": call.identity.subject,
         }
+        _add_policy(body, call, verdict)
         return self._append(call, "gateway:call:denied", body, self._request(call), self.refuse_seconds)
 
     def intent(self, call: Call, verdict: Verdict) -> Awaitable[None]:
@@ -90,6 +99,7 @@ class Recorder:
             "received_us": call.received_us,
             "subject": call.identity.subject,
         }
+        _add_policy(body, call, verdict)
         return self._append(call, "gateway:call:intent", body, self._request(call), self.refuse_seconds, opens=True)
 
     def frame(

@@ -93,4 +93,5 @@ def _checked_result(call: Call, data: bytes, now: float) -> tuple[bytes, int]:
 
 
 def _keeper(call: Call, kind: Kind, now: float) -> Callable[[str], bool]:
-    return lambda name: visible(call.policy, call.identity, kind, name, now=now)
+    facts = call.facts(now)
+    return lambda name: visible(call.policy, call.identity, kind, name, now=now, facts=facts)

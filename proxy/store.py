@@ -238,8 +238,9 @@ def _versions() -> tuple[int, int]:
 def _policy(version: int) -> Snapshot:
     rows = policy_rows()
     compiled: dict[int, Rule] = {}
+    records_history = rows.needs_history()
     routes = {
-        row.slug: _route(row, version, rows, compiled)
+        row.slug: _route(row, version, rows, compiled, records_history=records_history)
         for row in Connection.objects.filter(is_active=True).select_related("credential")
     }
     providers = {row.issuer: provider_value(row) for row in IdentityProvider.objects.filter(is_active=True)}
@@ -248,7 +249,9 @@ def _policy(version: int) -> Snapshot:
     return Snapshot(version, routes, providers, own_issuer=own)
 
 
-def _route(row: Connection, version: int, rows: PolicyRows, compiled: dict[int, Rule]) -> Route:
+def _route(
+    row: Connection, version: int, rows: PolicyRows, compiled: dict[int, Rule], *, records_history: bool
+) -> Route:
     """Return the compiled route; what cannot be compiled or opened makes a route that refuses everything."""
     refusal: str | None = None
     upstream: addresses.Upstream | None = None
@@ -303,6 +306,9 @@ def _route(row: Connection, version: int, rows: PolicyRows, compiled: dict[int, 
         credential_version=credential.version if credential is not None else 0,
         policy_version=version,
         refusal=refusal,
+        records_history=records_history,
+        taints=tuple(row.taints),
+        tool_taints=rows.taints.get(str(row.pk), {}),
     )
 
 

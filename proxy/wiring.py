@@ -21,6 +21,7 @@ from accounts.introspection import Introspector
 from accounts.jwks import KeySource
 from proxy.app import Bounds, GatewayApp, Site
 from proxy.approvals import NoApprovals
+from proxy.history import HistoryBounds, StoredHistory
 from proxy.identity import Authenticator
 from proxy.instances import Instances, this_process
 from proxy.journal import Journal
@@ -144,6 +145,15 @@ class DataPath:
             recorder=self._recorder,
             upstream=self._upstream,
             approvals=NoApprovals(),
+            history=StoredHistory(
+                self._store,
+                HistoryBounds(
+                    seconds=settings.WARDGATE_HISTORY_SECONDS,
+                    calls=settings.WARDGATE_HISTORY_CALLS,
+                    wait_seconds=settings.WARDGATE_HISTORY_WAIT_MILLISECONDS / 1000,
+                    key=derived_keys(settings.WARDGATE_MASTER_KEYS, b"wardgate activity")[0],
+                ),
+            ),
             resumes=self._resumes,
             limits=Limits(
                 message_bytes=settings.WARDGATE_MESSAGE_BYTES,
@@ -242,11 +252,14 @@ def connection_string() -> str:
 
 
 def session_keys(master_keys: str) -> list[bytes]:
-    """Return the keys that seal session ids, derived from the master keys (HKDF, RFC 5869); the first one seals."""
+    """Return the keys that seal session ids, derived from the master keys; the first one seals."""
+    return derived_keys(master_keys, b"wardgate mcp-session")
+
+
+def derived_keys(master_keys: str, purpose: bytes) -> list[bytes]:
+    """Return a key for `purpose` from each master key (HKDF, RFC 5869), in their order."""
     parts = [entry.partition(":")[2] for entry in master_keys.split(",") if entry.strip()]
-    return [
-        HKDF(hashes.SHA256(), 32, salt=None, info=b"wardgate mcp-session").derive(b64decode(part)) for part in parts
-    ]
+    return [HKDF(hashes.SHA256(), 32, salt=None, info=purpose).derive(b64decode(part)) for part in parts]
 
 
 async def _unavailable(send: Send) -> None:

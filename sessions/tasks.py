@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from . import services
+from . import activity, services
 
 logger = logging.getLogger(__name__)
 
@@ -22,3 +23,13 @@ def end_idle_sessions() -> None:
     ended = services.sessions_end_idle(now=timezone.now(), idle_seconds=settings.WARDGATE_SESSION_IDLE_SECONDS)
     if ended:
         logger.info("idle sessions ended", extra={"count": ended})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=55, expires=50)
+def forget_activity() -> None:
+    """Delete the calls that no rule about the past looks at any more. Beat: every 300 s. Idempotent.
+
+    When it never runs, the table grows; rules look only as far back as WARDGATE_HISTORY_SECONDS all the same.
+    """
+    before = timezone.now() - timedelta(seconds=2 * settings.WARDGATE_HISTORY_SECONDS)
+    activity.activity_forget(before=before)

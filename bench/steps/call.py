@@ -127,6 +127,7 @@ def application(upstream: Answered) -> Any:
             recorder=recorder,
             upstream=upstream,
             approvals=NoApprovals(),
+            history=SimpleNamespace(),
             resumes=Resumes(recorder, seconds=600),
             limits=Limits(8 << 20, 1 << 28, 86400, 15),
             spawn=lambda work: work.close(),

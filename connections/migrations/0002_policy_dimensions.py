@@ -9,50 +9,97 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('connections', '0001_initial'),
+        ("connections", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='connection',
-            name='labels',
-            field=models.JSONField(blank=True, default=list, help_text='What rules and grants may call it by, such as production or email.'),
+            model_name="connection",
+            name="labels",
+            field=models.JSONField(
+                blank=True, default=list, help_text="What rules and grants may call it by, such as production or email."
+            ),
         ),
         migrations.AddField(
-            model_name='connection',
-            name='pins_tools',
-            field=models.BooleanField(default=True, help_text='Hide and deny tools whose definition is new or has changed, until somebody has reviewed it.', verbose_name='pin tool definitions'),
+            model_name="connection",
+            name="pins_tools",
+            field=models.BooleanField(
+                default=True,
+                help_text="Hide and deny tools whose definition is new or has changed, until somebody has reviewed it.",
+                verbose_name="pin tool definitions",
+            ),
         ),
         migrations.AddField(
-            model_name='connection',
-            name='taints',
-            field=models.JSONField(blank=True, default=list, help_text="Labels that a call leaves on the caller's session, such as untrusted or sensitive."),
+            model_name="connection",
+            name="taints",
+            field=models.JSONField(
+                blank=True,
+                default=list,
+                help_text="Labels that a call leaves on the caller's session, such as untrusted or sensitive.",
+            ),
         ),
         migrations.CreateModel(
-            name='Tool',
+            name="Tool",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=128)),
-                ('state', models.CharField(choices=[('accepted', 'Accepted'), ('quarantined', 'Quarantined'), ('rejected', 'Rejected')], default='quarantined', editable=False, max_length=12)),
-                ('definition', models.JSONField(editable=False, help_text='What was accepted.', null=True)),
-                ('digest', models.CharField(blank=True, editable=False, help_text='SHA-256 of its canonical form.', max_length=64)),
-                ('seen_definition', models.JSONField(editable=False, help_text='What the upstream says now.', null=True)),
-                ('seen_digest', models.CharField(blank=True, editable=False, max_length=64)),
-                ('flags', models.JSONField(default=list, editable=False, help_text='What a reviewer has to look at.')),
-                ('labels', models.JSONField(blank=True, default=list, help_text='What rules may call it by.')),
-                ('taints', models.JSONField(blank=True, default=list, help_text="Labels that a call leaves on the caller's session.")),
-                ('first_seen', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('changed_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('reviewed_at', models.DateTimeField(editable=False, null=True)),
-                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tools', to='connections.connection')),
-                ('reviewed_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=128)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("accepted", "Accepted"), ("quarantined", "Quarantined"), ("rejected", "Rejected")],
+                        default="quarantined",
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("definition", models.JSONField(editable=False, help_text="What was accepted.", null=True)),
+                (
+                    "digest",
+                    models.CharField(
+                        blank=True, editable=False, help_text="SHA-256 of its canonical form.", max_length=64
+                    ),
+                ),
+                (
+                    "seen_definition",
+                    models.JSONField(editable=False, help_text="What the upstream says now.", null=True),
+                ),
+                ("seen_digest", models.CharField(blank=True, editable=False, max_length=64)),
+                ("flags", models.JSONField(default=list, editable=False, help_text="What a reviewer has to look at.")),
+                ("labels", models.JSONField(blank=True, default=list, help_text="What rules may call it by.")),
+                (
+                    "taints",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Labels that a call leaves on the caller's session."
+                    ),
+                ),
+                ("first_seen", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("reviewed_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "connection",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tools", to="connections.connection"
+                    ),
+                ),
+                (
+                    "reviewed_by",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['connection__name', 'name'],
-                'constraints': [models.UniqueConstraint(fields=('connection', 'name'), name='tool_once_per_connection')],
+                "ordering": ["connection__name", "name"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("connection", "name"), name="tool_once_per_connection")
+                ],
             },
         ),
     ]

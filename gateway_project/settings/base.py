@@ -116,6 +116,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 50},
     },
+    "forget activity": {
+        "task": "sessions.tasks.forget_activity",
+        "schedule": 300.0,
+        "options": {"expires": 50},
+    },
     "forget expired identity rows": {
         "task": "accounts.tasks.forget_expired",
         "schedule": 300.0,

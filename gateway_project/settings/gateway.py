@@ -85,6 +85,12 @@ WARDGATE_CONNECTION_CALLS = env.integer("WARDGATE_CONNECTION_CALLS", 256, at_lea
 WARDGATE_SESSIONS = env.integer("WARDGATE_SESSIONS", 10_000, at_least=1)
 WARDGATE_PRINCIPAL_SESSIONS = env.integer("WARDGATE_PRINCIPAL_SESSIONS", 200, at_least=1)
 
+# How far back rules about the past look.
+WARDGATE_HISTORY_SECONDS = env.integer("WARDGATE_HISTORY_SECONDS", 8 * 3600, at_least=60)
+WARDGATE_HISTORY_CALLS = env.integer("WARDGATE_HISTORY_CALLS", 5_000, at_least=10)
+"""A caller with more calls than this in that time is denied what a rule about the past has to decide."""
+WARDGATE_HISTORY_WAIT_MILLISECONDS = env.integer("WARDGATE_HISTORY_WAIT_MILLISECONDS", 800, at_least=50)
+
 # How policy reaches the gateway.
 WARDGATE_POLICY_POLL_MILLISECONDS = env.integer("WARDGATE_POLICY_POLL_MILLISECONDS", 1000, at_least=50)
 WARDGATE_POLICY_STALE_SECONDS = env.integer("WARDGATE_POLICY_STALE_SECONDS", 10, at_least=1)

@@ -9,16 +9,16 @@ Source: CEL specification (cel-spec doc/langdef.md); errors are absorbed by `||`
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
-import cel
-
-from . import cel_syntax, cel_types, shell, sql
-from .exceptions import PatternRefused
+from . import cel_syntax, cel_types
+from .exceptions import PatternRefused, Unparsable
 from .facts import ConnectionFacts, Facts, ToolFacts
 from .windows import DAYS, Networks, zone_named
 
@@ -31,6 +31,12 @@ _FUNCTIONS: Final = frozenset(
 
 # The interpreter warns with the texts of our errors; whoever writes rules gets a code in the record instead.
 logging.getLogger("cel").setLevel(logging.CRITICAL)
+
+
+@lru_cache(maxsize=1)
+def _cel() -> Any:
+    """Return the interpreter, loaded with the first condition: its package brings a whole terminal interface."""
+    return importlib.import_module("cel")
 
 
 class Caller(Protocol):
@@ -97,7 +103,7 @@ class Condition:
         except RecursionError:
             raise PatternRefused(place, "the condition is nested too deeply", code="condition_refused") from None
         try:
-            program = cel.compile(source)
+            program = _cel().compile(source)
         except ValueError:
             raise PatternRefused(place, "this is not a CEL expression", code="condition_refused") from None
         return cls(source, uses, uses | (_FUNCTIONS & set(program.functions())), program)
@@ -142,7 +148,7 @@ class Circumstances:
             CannotTell: it gives an error, or something that is neither true nor false.
         """
         if self._context is None:
-            self._context = cel.Context()
+            self._context = _cel().Context()
         for name in names - self._known:
             if name in _FUNCTIONS:
                 self._context.add_function(name, self._functions()[name])
@@ -167,29 +173,30 @@ class Circumstances:
             "in_cidr": lambda address, network: Networks.compile([network], place="in_cidr").holds(address),
             "hour": lambda time, zone: _local(time, zone).hour,
             "weekday": lambda time, zone: DAYS[_local(time, zone).weekday()],
-            "statements": lambda _, text: [_statement(found) for found in self._read(sql.statements, text)],
+            "statements": lambda _, text: [_statement(found) for found in self._read("sql", "statements", text)],
             "kinds": lambda _, text: sorted(
-                {kind for found in self._read(sql.statements, text) for kind in found.kinds}
+                {kind for found in self._read("sql", "statements", text) for kind in found.kinds}
             ),
             "tables": lambda _, text: sorted(
-                {name for found in self._read(sql.statements, text) for name in found.tables}
+                {name for found in self._read("sql", "statements", text) for name in found.tables}
             ),
             "commands": lambda _, text: [
                 {"name": found.name, "arguments": list(found.arguments), "redirects": list(found.redirects)}
-                for found in self._read(shell.commands, text)
+                for found in self._read("shell", "commands", text)
             ],
             "count": lambda _, glob: self._past().count(glob),
             "rate": lambda _, glob, seconds: self._past().rate(glob, seconds, facts.now),
             "distinct": lambda _, argument: self._past().distinct(argument),
         }
 
-    def _read(self, reader: Callable[[str], Any], text: object) -> Any:
+    def _read(self, module: str, reader: str, text: object) -> Any:
+        """Read a text with one of the readers, which are loaded with the first rule that asks for them."""
         if not isinstance(text, str):
             self._unread = True
             raise TypeError
         try:
-            return reader(text)
-        except sql.Unparsable:
+            return getattr(importlib.import_module(f".{module}", __package__), reader)(text)
+        except Unparsable:
             self._unread = True
             raise
 
@@ -263,7 +270,7 @@ def _session(history: Any, now: float) -> dict[str, Any]:
     }
 
 
-def _statement(found: sql.Statement) -> dict[str, Any]:
+def _statement(found: Any) -> dict[str, Any]:
     return {
         "kind": found.kind,
         "kinds": list(found.kinds),

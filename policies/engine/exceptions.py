@@ -1,4 +1,4 @@
-"""The one refusal of the engine: a row that an administrator wrote and that cannot be compiled."""
+"""The refusals of the engine: a row that cannot be compiled, and a text in a call that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,3 +17,7 @@ class PatternRefused(ValueError):
         self.place = place
         self.hint = hint
         self.code = code
+
+
+class Unparsable(ValueError):
+    """The text cannot be read for certain. The message repeats nothing of it."""

@@ -7,15 +7,13 @@ only known when it runs (`$X`) makes the text unreadable: the rule that asks the
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-import tree_sitter_bash
-from tree_sitter import Language, Parser
-
-from .sql import Unparsable
+from .exceptions import Unparsable
 
 MAX_CHARACTERS: Final = 10_000
 MAX_COMMANDS: Final = 500
@@ -66,7 +64,7 @@ def _commands(text: str) -> tuple[Command, ...]:
 def _all(text: str, nesting: int) -> Iterator[Command]:
     if nesting > MAX_NESTING:
         raise Unparsable("the text is nested too deeply")
-    tree = Parser(_language()).parse(text.encode("utf-8", "replace"))
+    tree = _parser().parse(text.encode("utf-8", "replace"))
     if tree.root_node.has_error:
         raise Unparsable("the text is no shell text")
     for node in _walk(tree.root_node):
@@ -77,8 +75,10 @@ def _all(text: str, nesting: int) -> Iterator[Command]:
 
 
 @lru_cache(maxsize=1)
-def _language() -> Language:
-    return Language(tree_sitter_bash.language())
+def _parser() -> Any:
+    """Return the parser, loaded when the first rule asks for it."""
+    binding = importlib.import_module("tree_sitter")
+    return binding.Parser(binding.Language(importlib.import_module("tree_sitter_bash").language()))
 
 
 def _walk(node: Any) -> Iterator[Any]:

@@ -19,6 +19,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from .exceptions import Unparsable
+
 MAX_CHARACTERS: Final = 10_000
 """Reading takes some 20 microseconds per character and dialect at worst; a longer text is unreadable."""
 MAX_STATEMENTS: Final = 200
@@ -81,10 +83,6 @@ _WRITING_FUNCTION = re.compile(
     r"|database_to_xml.*|table_to_xml.*|cursor_to_xml.*|schema_to_xml.*)",
     re.IGNORECASE,
 )
-
-
-class Unparsable(ValueError):
-    """The text cannot be read for certain. The message repeats nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

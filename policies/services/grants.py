@@ -17,7 +17,7 @@ from policies.engine.exceptions import PatternRefused
 from policies.models import AccessGrant
 from policies.rows import grant_row
 
-from .compiling import field_of, globs_of, labels_of, refuse
+from .compiling import field_of, globs_of, refuse
 from .publishing import Publisher, publish
 
 _COMPILED = ("windows", "networks", "condition")
@@ -56,7 +56,7 @@ def grant_save(
     refusals = Refusals()
     values = {
         "connection": connection,
-        "labels": labels_of("labels", labels, refusals),
+        "labels": refusals.labels("labels", labels),
         "principal": principal,
         "group": group,
         "condition": condition.strip(),

@@ -15,7 +15,7 @@ from policies.engine.compile import GuardrailRow, compile_rule
 from policies.engine.exceptions import PatternRefused
 from policies.models import Guardrail
 
-from .compiling import field_of, globs_of, labels_of, refuse
+from .compiling import field_of, globs_of, refuse
 from .publishing import Publisher, publish
 
 _COMPILED = ("annotations", "condition")
@@ -59,7 +59,7 @@ def guardrail_save(
     guardrail.name = name
     guardrail.effect = effect
     guardrail.connection = connection
-    guardrail.labels = labels_of("labels", labels, refusals)
+    guardrail.labels = refusals.labels("labels", labels)
     guardrail.methods = globs_of("methods", methods, refusals)
     guardrail.names = globs_of("names", names, refusals)
     guardrail.annotations = dict(annotations) if isinstance(annotations, Mapping) else annotations or {}

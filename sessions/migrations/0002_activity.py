@@ -4,27 +4,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('gateway_sessions', '0001_initial'),
+        ("gateway_sessions", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Activity',
+            name="Activity",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('caller', models.BinaryField(max_length=32)),
-                ('call_id', models.UUIDField(unique=True)),
-                ('connection_slug', models.CharField(max_length=63)),
-                ('name', models.CharField(max_length=512)),
-                ('labels', models.JSONField(default=list)),
-                ('values', models.JSONField(default=dict)),
-                ('bytes', models.BigIntegerField(default=0)),
-                ('at', models.DateTimeField()),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("caller", models.BinaryField(max_length=32)),
+                ("call_id", models.UUIDField(unique=True)),
+                ("connection_slug", models.CharField(max_length=63)),
+                ("name", models.CharField(max_length=512)),
+                ("labels", models.JSONField(default=list)),
+                ("values", models.JSONField(default=dict)),
+                ("bytes", models.BigIntegerField(default=0)),
+                ("at", models.DateTimeField()),
             ],
             options={
-                'indexes': [models.Index(fields=['caller', 'id'], name='activity_by_caller'), models.Index(fields=['at'], name='activity_by_time')],
+                "indexes": [
+                    models.Index(fields=["caller", "id"], name="activity_by_caller"),
+                    models.Index(fields=["at"], name="activity_by_time"),
+                ],
             },
         ),
     ]
