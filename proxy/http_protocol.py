@@ -10,7 +10,9 @@ Only a head that the parser has taken as one whole message is remembered, at a b
 about where it ends: see `GatewayProtocol._learn`. Whatever else comes goes to uvicorn's own code: other paths, bodies
 in pieces, pipelined requests, transfer encodings, upgrades, malformed bytes.
 
-On top of uvicorn: a head has to be complete within `HEAD_SECONDS` and `HEAD_BYTES`, also the first one.
+On top of uvicorn: a head has to be complete within `HEAD_SECONDS` and `HEAD_BYTES`, also the first one. And of the
+connections of one address on which nobody was let in yet, the oldest gives way when there are `STRANGERS` of them: a
+flood of silent connections keeps out its own, and never a client that has come before or comes now.
 """
 
 from __future__ import annotations
@@ -19,18 +21,22 @@ import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from proxy import gate
+from proxy.limits import place_of
 from proxy.reply import BODY, HEAD
 
 HEAD_SECONDS = 10.0
 """How long a head may take from its first byte, and how long a new connection may be silent."""
 HEAD_BYTES = 256 * 1024
 """Bytes of a head that is not complete yet; the data path refuses a complete one at a lower bound (431)."""
+STRANGERS = 256
+"""Connections of one address (one /64 with IPv6) to this process without an admitted request or an answer."""
 REMEMBERED_HEADS = 4
 REMEMBERED_HEAD_BYTES = 8 * 1024
 REMEMBERED_BODY_BYTES = 64 * 1024
@@ -44,6 +50,8 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: c
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 Scope = dict[str, Any]
+_strangers: WeakKeyDictionary[ServerState, dict[str, dict[GatewayProtocol, None]]] = WeakKeyDictionary()
+"""For each server and address, the connections on which nobody was let in yet, oldest first."""
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -71,12 +79,16 @@ class GatewayProtocol(HttpToolsProtocol):
         self._repeated: RepeatedCycle | None = None
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._place = ""
+        self._strangers = _strangers.setdefault(server_state, {})
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected, and owes a head."""
         super().connection_made(transport)
+        self._place = place_of(self.client[0]) if self.client else ""
+        self._make_way()
         self._due = self.loop.time() + HEAD_SECONDS
         self._timer = self.loop.call_at(self._due, self._look)
 
@@ -106,6 +118,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if isinstance(self.cycle, RepeatedCycle):
             self.cycle = None  # type: ignore[assignment]
         super().connection_lost(exc)
+        self._leave_strangers()
         self._stop_timer()
         self._heads.clear()
         if self._waiter is not None and self._worker is not None:
@@ -162,6 +175,26 @@ class GatewayProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         else:
             self._due = self.loop.time() + (HEAD_SECONDS if self._is_in_head else self.timeout_keep_alive)
+
+    # Strangers.
+
+    def _make_way(self) -> None:
+        """Take this connection among the strangers of its address, and end the oldest one when they are too many."""
+        strangers = self._strangers.setdefault(self._place, {})
+        while len(strangers) >= STRANGERS:
+            oldest = next(iter(strangers))
+            is_known = oldest.cycle is not None and (oldest.cycle.response_started or HEAD in oldest.cycle.scope)
+            oldest._leave_strangers()
+            if not is_known:
+                oldest.transport.close()
+        self._strangers.setdefault(self._place, strangers)[self] = None
+
+    def _leave_strangers(self) -> None:
+        strangers = self._strangers.get(self._place)
+        if strangers is not None:
+            strangers.pop(self, None)
+            if not strangers:
+                del self._strangers[self._place]
 
     # The long way.
 

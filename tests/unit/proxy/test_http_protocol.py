@@ -24,8 +24,9 @@ SETTLED_TURNS = 30
 class Client(asyncio.Transport):
     """The other end of a connection: what was written to it, and whether it is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
         super().__init__()
+        self.address = address
         self.written = b""
         self.is_closed = False
 
@@ -40,7 +41,7 @@ class Client(asyncio.Transport):
         return self.is_closed
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": ("127.0.0.1", 4000), "sockname": ("127.0.0.1", 80)}.get(name, default)
+        return {"peername": (self.address, 4000), "sockname": ("127.0.0.1", 80)}.get(name, default)
 
     def pause_reading(self) -> None: ...
 
@@ -90,13 +91,20 @@ class App:
         await send({"type": "http.response.body", "body": text})
 
 
-def connect(app: Any, kind: Callable[..., Any] = GatewayProtocol, **options: Any) -> tuple[Any, Client]:
+def connect(
+    app: Any,
+    kind: Callable[..., Any] = GatewayProtocol,
+    *,
+    state: ServerState | None = None,
+    address: str = "127.0.0.1",
+    **options: Any,
+) -> tuple[Any, Client]:
     config = Config(app, access_log=False, log_config=None, proxy_headers=False, lifespan="off", **options)
     config.load()
-    state = ServerState()
+    state = state or ServerState()
     state.default_headers = [(b"date", b"now")]
     protocol = kind(config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop())
-    client = Client()
+    client = Client(address)
     protocol.connection_made(client)
     return protocol, client
 
@@ -441,3 +449,57 @@ async def test_an_upgrade_to_websocket_hands_the_connection_over() -> None:
     assert received[0].startswith(b"GET /ws HTTP/1.1\r\nhost: a\r\n")
     assert isinstance(received[1], Socket)
     assert protocol._timer is None
+
+
+class TestStrangers:
+    """The connections of one address on which nobody was let in yet."""
+
+    @pytest.fixture(autouse=True)
+    def _few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(http_protocol, "STRANGERS", 3)
+
+    async def test_the_oldest_gives_way_to_the_newest(self) -> None:
+        state = ServerState()
+        clients = [connect(App(), state=state)[1] for _ in range(5)]
+        assert [client.is_closed for client in clients] == [True, True, False, False, False]
+
+    async def test_another_address_is_not_concerned(self) -> None:
+        state = ServerState()
+        other = connect(App(), state=state, address="192.0.2.1")[1]
+        clients = [connect(App(), state=state)[1] for _ in range(4)]
+        assert [client.is_closed for client in (other, *clients)] == [False, True, False, False, False]
+
+    @pytest.mark.parametrize("admits", [True, False])
+    async def test_whoever_was_answered_stays(self, admits: bool) -> None:
+        state = ServerState()
+        protocol, known = connect(App(admits=admits), state=state)
+        await feed(protocol, known, request())
+        clients = [connect(App(), state=state)[1] for _ in range(5)]
+        assert not known.is_closed
+        assert sum(client.is_closed for client in clients) == 2
+
+    async def test_whoever_was_let_in_and_waits_for_the_answer_stays(self) -> None:
+        state, app = ServerState(), App()
+        app.waits = asyncio.Event()
+        protocol, waiting = connect(app, state=state)
+        await feed(protocol, waiting, request())
+        others = [connect(App(), state=state)[1] for _ in range(5)]
+        assert not waiting.is_closed
+        assert sum(client.is_closed for client in others) == 2
+        app.waits.set()
+        await settle()
+
+    async def test_a_slow_body_is_a_strangers(self) -> None:
+        state = ServerState()
+        protocol, slow = connect(App(), state=state)
+        await feed(protocol, slow, request()[:-1])
+        for _ in range(3):
+            connect(App(), state=state)
+        assert slow.is_closed
+
+    async def test_nothing_is_kept_of_connections_that_are_gone(self) -> None:
+        state = ServerState()
+        for _ in range(10):
+            protocol, _ = connect(App(), state=state)
+            protocol.connection_lost(None)
+        assert http_protocol._strangers[state] == {}
