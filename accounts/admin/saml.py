@@ -14,8 +14,8 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts import services
-from accounts.console import ServiceAdmin, ServiceForm
-from accounts.models import SamlProvider
+from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
+from accounts.models import SamlAssertion, SamlProvider, SamlRequest
 from accounts.saml.certificates import describe
 from accounts.services.saml import saml_places
 
@@ -119,3 +119,34 @@ class SamlProviderAdmin(ServiceAdmin):
     def delete_by_service(self, row: SamlProvider) -> None:
         """Delete the provider."""
         services.saml_provider_delete(saml_provider_id=row.pk)
+
+
+@admin.register(SamlRequest)
+class SamlRequestAdmin(EvidenceAdmin):
+    """Logins that are under way or were finished lately. What an answer proved is not shown."""
+
+    list_display = ["request_id", "saml_provider", "created_at", "answered_at", "used_at"]
+    list_filter = ["saml_provider"]
+    list_select_related = ["saml_provider"]
+    ordering = ["-created_at"]
+    fields = readonly_fields = [
+        "request_id",
+        "saml_provider",
+        "next_path",
+        "is_proof",
+        "created_at",
+        "expires_at",
+        "answered_at",
+        "used_at",
+    ]
+
+
+@admin.register(SamlAssertion)
+class SamlAssertionAdmin(EvidenceAdmin):
+    """Messages that were accepted once and never will be again, as long as they have to be remembered."""
+
+    list_display = fields = readonly_fields = ["assertion_id", "saml_provider", "used_at", "expires_at"]
+    list_filter = ["saml_provider"]
+    list_select_related = ["saml_provider"]
+    search_fields = ["assertion_id"]
+    ordering = ["-used_at"]

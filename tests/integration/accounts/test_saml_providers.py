@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 
 from accounts import services
-from accounts.models import SamlProvider
+from accounts.models import SamlProvider, SamlRequest
 from accounts.services import saml
 from tests.support.saml_idp import SamlIdp, granted, key_and_certificate, pem
 from tests.support.saml_site import ISSUER, saml_site
@@ -176,6 +176,17 @@ def test_the_page_shows_what_the_other_side_needs_and_what_the_certificates_are(
     assert answer.status_code == 302
     row.refresh_from_db()
     assert (row.slo_url, row.certificates) == ("https://idp.example/slo", TYPED["certificates"])
+
+
+def test_the_evidence_of_logins_shows_neither_who_came_nor_the_browser(admin_client):
+    site = saml_site(NOW)
+    request = site.begin(now=NOW)
+    site.answer(site.response(request, assertion_id="_seen"))
+    page = admin_client.get(f"/admin/accounts/samlrequest/{request}/change/").content.decode()
+    assert request in page
+    assert "u-17" not in page
+    assert SamlRequest.objects.get().browser_digest not in page
+    assert "_seen" in admin_client.get("/admin/accounts/samlassertion/").content.decode()
 
 
 def test_a_row_is_deleted_at_the_console(admin_client, provider):
