@@ -154,8 +154,8 @@ def _clients(case: Case) -> tuple[str, ...]:
 
 def _party(case: Case) -> None:
     """Refuse a token of a client that is not accepted; one that names several needs all of them to be."""
-    accepted, named = case.provider.authorized_parties, read.clients(case.claims)
-    if accepted and not (named and accepted.issuperset(named)):
+    accepted = case.provider.authorized_parties
+    if accepted and not ((named := read.clients(case.claims)) and accepted.issuperset(named)):
         raise ClaimRefused("token_party", "The token was given to a client that is not accepted from this issuer.")
 
 
