@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import re2
@@ -33,6 +32,7 @@ there, and only there; credentials are shorter."""
 
 MEMORY_BYTES = 4 * 1024 * 1024
 
+_UNANCHORED = re2._Anchor.UNANCHORED
 _ESCAPE = re.compile(r"\\.", re.DOTALL)
 _LOOK_AROUND = re.compile(r"\(\?<?[=!]")
 _BACK_REFERENCE = re.compile(r"\\[1-9]|\\[gk][<{']|\(\?P=")
@@ -76,12 +76,18 @@ def compile_expression(pattern: str, *, place: str) -> Any:
 
 def places(expression: Any, text: bytes) -> Iterator[tuple[int, int]]:
     """Every place where `expression` matches in `text`, leftmost first, none overlapping; empty ones among them."""
-    position = count = 0
-    for found in islice(expression.finditer(text), WHOLE_SEARCHES):
-        yield found.span()
-        position = found.end()
-        count += 1
-    while count >= WHOLE_SEARCHES and (place := next_place(expression, text, position)) is not None:
+    # RE2's own search: its Python wrapper makes a generator and an object for each place.
+    search, size = expression._regexp.Match, len(text)
+    position = 0
+    for _ in range(WHOLE_SEARCHES):
+        start, end = search(_UNANCHORED, text, position, size)[0]
+        if start < 0:
+            return
+        yield start, end
+        if position == size:
+            return
+        position = end if end > position else position + 1
+    while (place := next_place(expression, text, position)) is not None:
         yield place
         position = max(place[1], position + 1)
 

@@ -25,6 +25,9 @@ _SAMPLE_BYTES = 4096
 _BYTES_PER_LEAF = 64
 """A message with fewer bytes for each leaf is quicker to split than to walk."""
 
+_TRIES = 8
+"""How many places that look like a leaf are counted up to before the whole message is split."""
+
 
 class JsonLeaves:
     """The strings of one JSON text, in order, as UTF-8.
@@ -34,17 +37,20 @@ class JsonLeaves:
             in UTF-8, or has a string that no UTF-8 stands for (lone surrogates).
     """
 
-    __slots__ = ("_message", "_parts", "texts")
+    __slots__ = ("_has_plain_marks", "_message", "_parts", "texts")
 
     def __init__(self, message: bytes) -> None:
         self._message = message
         self._parts: list[bytes] | None = None
+        self._has_plain_marks = False
         if b"\\" not in message:
             _validate(message)
             self._parts = message.split(b'"')
             self.texts = self._parts[1::2]
         else:
-            self.texts = _walked(message) or _split(message)
+            walked = _walked(message)
+            self._has_plain_marks = bool(walked)
+            self.texts = walked or _split(message)
 
     def is_key(self, position: int) -> bool:
         """Tell whether the leaf is the name of a member."""
@@ -52,10 +58,47 @@ class JsonLeaves:
 
     def replaced(self, changed: Mapping[int, str]) -> bytes:
         """The message with the leaves at the positions in `changed` replaced, every other byte as it was."""
+        if self._parts is None and self._has_plain_marks:
+            spliced = self._spliced(changed)
+            if spliced is not None:
+                return spliced
         parts = self._exact_parts().copy()
         for position, text in changed.items():
             parts[2 * position + 1] = orjson.dumps(text)[1:-1]
         return b'"'.join(parts)
+
+    def _spliced(self, changed: Mapping[int, str]) -> bytes | None:
+        """Like `replaced`, without splitting the message; None when a leaf is not spelled in the usual way.
+
+        Before a leaf stand two quotation marks for each leaf before it and one for each inside of those, for `_walked`
+        made sure that none is written as \\u0022. So where the leaf's spelling follows that many, there it begins.
+        """
+        message, texts = self._message, self.texts
+        pieces: list[bytes] = []
+        written = marks = 0
+        place = leaf = 0
+        for position in sorted(changed):
+            skipped = texts[leaf:position]
+            wanted = marks + 2 * len(skipped) + b"".join(skipped).count(b'"')
+            spelled = orjson.dumps(texts[position].decode())
+            for _ in range(_TRIES):
+                found = message.find(spelled, place)
+                if found < 0:
+                    return None
+                marks += message.count(b'"', place, found)
+                place = found
+                if marks >= wanted:
+                    break
+                marks += 1
+                place += 1
+            if marks != wanted:
+                return None
+            pieces += (message[written:place], orjson.dumps(changed[position]))
+            written = place = place + len(spelled)
+            marks += 2 + texts[position].count(b'"')
+            leaf = position + 1
+        pieces.append(message[written:])
+        return b"".join(pieces)
 
     def _exact_parts(self) -> list[bytes]:
         """The message split at the borders of its strings, byte for byte."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from types import MappingProxyType
@@ -100,11 +100,13 @@ class _Search:
 class Masker:
     """The compiled patterns and credentials of one connection; immutable, and safe to share between threads."""
 
-    __slots__ = ("__weakref__", "_searches", "_set", "patterns_count")
+    __slots__ = ("__weakref__", "_match", "_searches", "patterns_count")
 
-    def __init__(self, searches: tuple[_Search, ...], gate: Any, patterns_count: int) -> None:
+    def __init__(
+        self, searches: tuple[_Search, ...], match: Callable[[bytes], Sequence[int] | None], patterns_count: int
+    ) -> None:
         self._searches = searches
-        self._set = gate
+        self._match = match
         self.patterns_count = patterns_count
 
     def __repr__(self) -> str:
@@ -186,7 +188,7 @@ class Masker:
         every text: when that is missing, the set has not looked, and each search looks for itself.
         """
         searches = self._searches
-        matched = self._set.Match(joined) or ()
+        matched = self._match(joined) or ()
         sentinel = len(searches)
         if sentinel not in matched:
             return [search for search in searches if search.is_in(joined)]
@@ -214,7 +216,8 @@ def _compile(patterns: Sequence[Pattern], literals: Sequence[tuple[str, bytes]])
         gate.Compile()
     except re2.error:
         raise PatternRefused("masking patterns", "too large together; remove patterns or repetitions") from None
-    return Masker(tuple(searches), gate, len(patterns))
+    # RE2's own function, without the wrapper around it.
+    return Masker(tuple(searches), gate._set.Match, len(patterns))
 
 
 def _search_for(pattern: Pattern) -> _Search:

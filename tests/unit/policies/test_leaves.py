@@ -32,6 +32,31 @@ def test_a_change_of_one_leaf_leaves_every_other_byte(message, position, text):
             assert leaves.replaced({position: text}) == expected
 
 
+@given(json_texts(TEXTS), st.dictionaries(st.integers(0, 20), TEXTS, max_size=6))
+def test_a_change_of_several_leaves_leaves_every_other_byte(message, changed):
+    leaves = JsonLeaves(message)
+    changed = {position: text for position, text in changed.items() if position < len(leaves.texts)}
+    number = iter(range(len(leaves.texts)))
+    expected = masked_slowly(message, lambda old: changed.get(next(number), old))
+    if all(leaves.texts[position] != text.encode() for position, text in changed.items()):
+        assert leaves.replaced(changed) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "position", "expected"),
+    [
+        (rb'{"a":"x\"b","c":"b"}', 3, rb'{"a":"x\"b","c":"new"}'),
+        (rb'{"a":"x\",\"b","c":",","d":"\n"}', 3, rb'{"a":"x\",\"b","c":"new","d":"\n"}'),
+        (rb'["\n",":","x",":",1]', 3, rb'["\n",":","x","new",1]'),
+        (rb'["\\","b\"","b\"\\"]', 2, rb'["\\","b\"","new"]'),
+        (rb'["\n","\/"]', 1, rb'["\n","new"]'),
+        (rb'["\n",' + b'",",' * 30 + rb'"x",","]', 32, rb'["\n",' + b'",",' * 30 + rb'"x","new"]'),
+    ],
+)
+def test_a_leaf_is_changed_where_it_stands_and_not_where_its_spelling_stands_too(message, position, expected):
+    assert JsonLeaves(message).replaced({position: "new"}) == expected
+
+
 @pytest.mark.parametrize(
     "message",
     [
