@@ -55,6 +55,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("People", "person", "accounts", "user"),
             ("API tokens", "api", "accounts", "apitoken"),
             ("Roles", "admin_panel_settings", "accounts", "rolegrant"),
+            ("Logins", "login", "accounts", "consolesession"),
+            ("Login clients", "passkey", "accounts", "loginclient"),
             ("Failed logins", "lock", "axes", "accessattempt"),
         ),
     ),

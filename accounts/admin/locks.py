@@ -16,9 +16,10 @@ from django.utils import timezone
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from accounts import services
+from accounts import proofs, services
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
 from accounts.models import EventTransmitter, Lock, RevocationState, RevokedToken, SeenToken
+from accounts.proof_pages import ProofAdmin
 
 _TARGETS = ["principal", "group", "provider", "connection", "token", "agent"]
 _STATE_LABELS = {"in force": "danger", "lifted": "success", "ended": "info"}
@@ -110,6 +111,8 @@ class LockAdmin(ServiceAdmin):
     def lift_selected(self, request: HttpRequest, queryset: QuerySet[Lock]) -> HttpResponse | None:
         """Ask first, then lift one by one."""
         now = timezone.now()
+        if not proofs.is_recent(request, now):
+            return proofs.ask(request)
         locks = list(queryset.filter(services.in_force(now)))
         if not locks:
             self.message_user(request, "None of these locks is in force.", messages.WARNING)
@@ -183,7 +186,7 @@ class TransmitterForm(ServiceForm):
 
 
 @admin.register(EventTransmitter)
-class EventTransmitterAdmin(ServiceAdmin):
+class EventTransmitterAdmin(ProofAdmin, ServiceAdmin):
     """Who may push security events about the principals of a provider."""
 
     form = TransmitterForm

@@ -6,17 +6,25 @@ from datetime import datetime
 from typing import Any
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group as PermissionSet
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminPasswordWidget
 
-from accounts import services
-from accounts.console import ServiceAdmin, ServiceForm
-from accounts.models import RoleGrant, User
+from accounts import proofs, services
+from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
+from accounts.exceptions import DomainError
+from accounts.models import ConsoleSession, LoginClient, RoleGrant, User
+from accounts.oidc import redirect_uri
+from accounts.proof_pages import ProofAdmin
+from accounts.services import factors, login_clients
 
 # Django's own sets of permissions: here roles decide, and a second way to give permissions would go unnoticed.
 admin.site.unregister(PermissionSet)
@@ -25,7 +33,7 @@ for login_model in (AccessAttempt, AccessFailureLog, AccessLog):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(ProofAdmin, DjangoUserAdmin, ModelAdmin):
     """People of the console. Their permissions follow from roles; only emergency accounts are superusers."""
 
     form = UserChangeForm
@@ -36,6 +44,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     list_select_related = ["principal"]
     autocomplete_fields = ["principal"]
     filter_horizontal = ()
+    actions = ["sign_out_selected", "forget_factors_of_selected"]
     readonly_fields = ["role_names", "last_login", "date_joined", "signed_out_at"]
     fieldsets = (
         (None, {"fields": ["username", "password"]}),
@@ -63,6 +72,31 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
         """Only a superuser deletes a superuser."""
         return super().has_delete_permission(request, obj) and not self._is_above(request, obj)
 
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Set a password, after a proof."""
+        if self._must_ask(request):
+            return proofs.ask(request)
+        return super().user_change_password(request, id, form_url)
+
+    @admin.action(description="Sign out everywhere", permissions=["change"])
+    def sign_out_selected(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """End every login of the selected people."""
+        now = timezone.now()
+        ended = sum(services.console_sessions_end(user=user, now=now) for user in self._reachable(request, queryset))
+        self.message_user(request, f"{ended} logins ended.", messages.SUCCESS)
+
+    @admin.action(description="Forget second factors", permissions=["change"])
+    def forget_factors_of_selected(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Let people who lost their factors enrol new ones at their next login, and end the logins they have."""
+        people = self._reachable(request, queryset)
+        for user in people:
+            factors.factors_forget(user=user)
+            services.console_sessions_end(user=user, now=timezone.now())
+        self.message_user(request, f"The second factors of {len(people)} accounts are forgotten.", messages.SUCCESS)
+
+    def _reachable(self, request: HttpRequest, queryset: QuerySet[User]) -> list[User]:
+        return [user for user in queryset if not self._is_above(request, user)]
+
 
 class RoleGrantForm(ServiceForm):
     """Values of a role grant."""
@@ -73,7 +107,7 @@ class RoleGrantForm(ServiceForm):
 
 
 @admin.register(RoleGrant)
-class RoleGrantAdmin(ServiceAdmin):
+class RoleGrantAdmin(ProofAdmin, ServiceAdmin):
     """Which role the members of a group, or one person, have in this console."""
 
     form = RoleGrantForm
@@ -87,6 +121,99 @@ class RoleGrantAdmin(ServiceAdmin):
     def delete_by_service(self, row: RoleGrant) -> None:
         """Take the role away."""
         services.role_grant_delete(role_grant_id=row.pk, now=timezone.now())
+
+
+class LoginClientForm(ServiceForm):
+    """Values of a login client. What is stored of the secret is never part of the form."""
+
+    secret = forms.CharField(
+        strip=False,
+        required=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
+        help_text="Sealed when saved, and read back by nobody. Empty: the one that is there stays; a client that never "
+        "had one is public and relies on PKCE.",
+    )
+
+    def save_by_service(self, values: dict[str, Any], now: datetime) -> LoginClient:
+        """Save the client."""
+        return login_clients.login_client_save(login_client_id=self.row_id, **values, now=now)
+
+
+@admin.register(LoginClient)
+class LoginClientAdmin(ProofAdmin, ServiceAdmin):
+    """At which OpenID providers people log in to this console, and as which client it is known there."""
+
+    form = LoginClientForm
+    entries = ["scopes"]
+    list_display = ["provider", "client_id", "is_active", "shown_secret", "key_id"]
+    list_select_related = ["provider"]
+    search_fields = ["provider__name", "client_id"]
+    autocomplete_fields = ["provider"]
+    actions = ["reseal_selected"]
+    fields = ["provider", "client_id", "secret", "scopes", "is_active", "shown_redirect", "shown_secret"]
+    readonly_fields = ["shown_redirect", "shown_secret"]
+
+    @display(description="Secret")
+    def shown_secret(self, row: LoginClient) -> str:
+        """Say whether there is one, and no more."""
+        return "sealed" if row.ciphertext is not None else "none: a public client"
+
+    @display(description="Redirect URI to register at the provider")
+    def shown_redirect(self, row: LoginClient) -> str:
+        """Say where the provider sends people back; it is known once the client is saved."""
+        return "shown when this was saved" if row._state.adding else redirect_uri(row)
+
+    @admin.action(description="Seal again under the first master key", permissions=["change"])
+    def reseal_selected(self, request: HttpRequest, queryset: QuerySet[LoginClient]) -> None:
+        """Seal the selected secrets and those of all second factors again, and say which could not be."""
+        for row in queryset:
+            try:
+                login_clients.login_client_reseal(login_client_id=row.pk)
+            except DomainError as error:
+                self.message_user(request, f"{row}: {error}", messages.WARNING)
+        try:
+            moved = factors.secrets_reseal()
+        except factors.FactorRefused as error:
+            self.message_user(request, str(error), messages.WARNING)
+        else:
+            self.message_user(request, f"Done, with {moved} second factors.", messages.SUCCESS)
+
+    def delete_by_service(self, row: LoginClient) -> None:
+        """Delete the client."""
+        login_clients.login_client_delete(login_client_id=row.pk)
+
+
+@admin.register(ConsoleSession)
+class ConsoleSessionAdmin(EvidenceAdmin):
+    """Logins to the console. They are ended here and never edited."""
+
+    list_display = ["user", "method", "issuer", "address", "began_at", "authenticated_at", "ended_at"]
+    list_filter = ["method", ("ended_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["user"]
+    search_fields = ["user__username", "subject", "address"]
+    fields = readonly_fields = [
+        "user",
+        "method",
+        "issuer",
+        "subject",
+        "address",
+        "user_agent",
+        "began_at",
+        "authenticated_at",
+        "ended_at",
+    ]
+    actions = ["end_selected"]
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the person may end logins of others."""
+        return request.user.has_perm("accounts.change_consolesession")
+
+    @admin.action(description="End", permissions=["end"])
+    def end_selected(self, request: HttpRequest, queryset: QuerySet[ConsoleSession]) -> None:
+        """End the selected logins; each is over with its next request."""
+        now = timezone.now()
+        ended = sum(services.console_session_end(session_id=row.pk, now=now) for row in queryset)
+        self.message_user(request, f"{ended} ended.", messages.SUCCESS)
 
 
 @admin.register(AccessAttempt)

@@ -34,6 +34,7 @@ from accounts.console import ServiceAdmin, ServiceForm
 from accounts.lock_link import Lockable
 from accounts.models import IdentityProvider
 from accounts.presets import PRESETS
+from accounts.proof_pages import ProofAdmin
 from accounts.tokens import TOKEN_BYTES
 from accounts.values import provider_value
 
@@ -100,7 +101,7 @@ class TokenForm(forms.Form):
 
 
 @admin.register(IdentityProvider)
-class IdentityProviderAdmin(Lockable, ServiceAdmin):
+class IdentityProviderAdmin(Lockable, ProofAdmin, ServiceAdmin):
     """Whose tokens the gateway accepts, and how they are checked."""
 
     lock_kind = "provider"

@@ -16,6 +16,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from accounts import services
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
 from accounts.models import SamlAssertion, SamlProvider, SamlRequest
+from accounts.proof_pages import ProofAdmin
 from accounts.saml.certificates import describe
 from accounts.services.saml import saml_places
 
@@ -65,7 +66,7 @@ class SamlProviderForm(ServiceForm):
 
 
 @admin.register(SamlProvider)
-class SamlProviderAdmin(ServiceAdmin):
+class SamlProviderAdmin(ProofAdmin, ServiceAdmin):
     """Identity providers that vouch with SAML assertions, and what their administrators have to enter for us."""
 
     form = SamlProviderForm

@@ -13,8 +13,9 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import selectors, services
+from accounts import proofs, selectors, services
 from accounts.models import EventTransmitter, IdentityProvider, Lock, RevokedToken
+from accounts.proof_pages import ProofViewSet
 from accounts.rest import ModelPermissions, ReadViewSet, ServiceViewSet, StrictFields, StrictModelSerializer, Texts
 from accounts.rest_authentication import scopes_by_method
 
@@ -88,6 +89,7 @@ class LockViewSet(ReadViewSet):
     def lift(self, request: Request, pk: str | None = None) -> Response:
         """Lift one; a lock that is over stays as it was."""
         self.get_serializer(data=request.data or {}).is_valid(raise_exception=True)
+        proofs.require_recent(request)
         lock = services.lock_lift(lock_id=self.get_object().pk, actor=request.user, now=timezone.now())  # type: ignore[arg-type]
         return Response(LockSerializer(lock, context=self.get_serializer_context()).data)
 
@@ -176,7 +178,7 @@ class EventTransmitterSerializer(StrictModelSerializer):
         read_only_fields = ["last_event_at", "created_at"]
 
 
-class EventTransmitterViewSet(ServiceViewSet):
+class EventTransmitterViewSet(ProofViewSet, ServiceViewSet):
     """Transmitters of security events (RFC 8935)."""
 
     queryset = EventTransmitter.objects.none()

@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from accounts import provider_keys, selectors, services, token_report, verifying
 from accounts.models import IdentityProvider
 from accounts.presets import PRESETS, Preset
+from accounts.proof_pages import ProofViewSet
 from accounts.rest import ServiceViewSet, StrictFields, StrictModelSerializer, Texts
 from accounts.rest_authentication import scopes_by_method
 from accounts.tokens import TOKEN_BYTES
@@ -149,7 +150,7 @@ class MayChange(BasePermission):
         return bool(request.user and request.user.has_perm("accounts.change_identityprovider"))
 
 
-class IdentityProviderViewSet(ServiceViewSet):
+class IdentityProviderViewSet(ProofViewSet, ServiceViewSet):
     """Issuers whose tokens the gateway accepts."""
 
     queryset = IdentityProvider.objects.none()

@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from accounts import selectors, services
 from accounts.models import SamlProvider
+from accounts.proof_pages import ProofViewSet
 from accounts.rest import ServiceViewSet, StrictModelSerializer
 from accounts.rest_authentication import scopes_by_method
 from accounts.saml.certificates import MAX_CHARACTERS, describe
@@ -91,7 +92,7 @@ class SamlProviderSerializer(StrictModelSerializer):
         return PlacesSerializer(saml_places(row.pk)).data
 
 
-class SamlProviderViewSet(ServiceViewSet):
+class SamlProviderViewSet(ProofViewSet, ServiceViewSet):
     """Identity providers that vouch with SAML assertions."""
 
     queryset = SamlProvider.objects.none()

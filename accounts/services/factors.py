@@ -239,14 +239,21 @@ def key_check(*, user: User, response: dict[str, Any], now: datetime) -> bool:
 
 @transaction.atomic
 def secrets_reseal() -> int:
-    """Seal the data key of every factor's secret under the first master key; return how many were moved."""
+    """Seal every factor's secret under the first master key again; return how many were under another.
+
+    Raises:
+        FactorRefused: a secret does not open; nothing was changed.
+    """
     moved = 0
     for row in Authenticator.objects.select_for_update().exclude(type=Authenticator.Type.WEBAUTHN):
         field = "secret" if row.type == Authenticator.Type.TOTP else "seed"
         before = _sealed(row.data[field])
         if before.key_id != _ring().first_id:
             adapter = SealedAdapter()
-            row.data[field] = adapter.encrypt(adapter.decrypt(row.data[field]))
+            try:
+                row.data[field] = adapter.encrypt(adapter.decrypt(row.data[field]))
+            except vault.CannotOpen:
+                raise FactorRefused(f"A second factor of {row.user} does not open: is a master key missing?") from None
             row.save(update_fields=["data"])
             moved += 1
     return moved

@@ -6,8 +6,18 @@ from datetime import datetime
 
 from django.db import transaction
 
+from accounts.exceptions import DomainError
 from accounts.models import Group, IdentityProvider
 from accounts.saving import Refusals
+
+
+class GroupGivesRole(DomainError):
+    """Its members have a role in the console by it, so somebody who gives roles has to take that away first."""
+
+    code = "group_gives_role"
+
+    def __init__(self) -> None:
+        super().__init__("Members of this group have a role in the console: take the role away first.")
 
 
 @transaction.atomic
@@ -21,7 +31,8 @@ def group_save(
 ) -> Group:
     """Create or change a group of `provider`; without an id, the one of that name if there is one.
 
-    `now` is taken as by every service; a group keeps no time.
+    `now` is taken as by every service; a group keeps no time. While a group gives a role in the console it keeps its
+    name: whoever may rename groups could otherwise have the role given to other people.
 
     Raises:
         Group.DoesNotExist: there is no group `group_id`.
@@ -31,10 +42,14 @@ def group_save(
         group = Group.objects.select_for_update().filter(provider=provider, name=name).first() or Group()
     else:
         group = Group.objects.select_for_update().get(pk=group_id)
+    refusals = Refusals()
+    is_moved = not group._state.adding and (group.provider_id, group.name) != (provider.pk, name)
+    if is_moved and group.roles.exists():
+        refusals.add("name", GroupGivesRole.code, str(GroupGivesRole()))
     group.provider = provider
     group.name = name
     group.description = description
-    Refusals().save(group)
+    refusals.save(group)
     return group
 
 
@@ -44,5 +59,9 @@ def group_delete(*, group_id: int) -> None:
 
     Raises:
         Group.DoesNotExist: there is no such group.
+        GroupGivesRole: a role in the console depends on it.
     """
-    Group.objects.get(pk=group_id).delete()
+    group = Group.objects.select_for_update().get(pk=group_id)
+    if group.roles.exists():
+        raise GroupGivesRole
+    group.delete()

@@ -20,6 +20,7 @@ SAFE = {
     "ALLOWED_HOSTS": ["gateway.example.com"],
     "WARDGATE_MASTER_KEYS": f"main:{KEY}",
     "WARDGATE_PUBLIC_URL": "https://gateway.example.com",
+    "WARDGATE_REQUIRE_SECOND_FACTOR": True,
 }
 
 
@@ -54,6 +55,16 @@ def test_safe_settings_are_not_complained_about():
         ({"WARDGATE_PUBLIC_URL": "gateway.example.com"}, {"wardgate.E012"}),
         ({"WARDGATE_PUBLIC_URL": "https://gateway.example.com/sub"}, {"wardgate.E012"}),
         ({"WARDGATE_PUBLIC_URL": "https://gateway.example.com:99999"}, {"wardgate.E012"}),
+        ({"WARDGATE_REQUIRE_SECOND_FACTOR": False}, {"wardgate.E030"}),
+        ({"WARDGATE_REQUIRE_SECOND_FACTOR": False, "WARDGATE_PUBLIC_URL": "http://10.0.0.1"}, {"wardgate.E030"}),
+        (
+            {"WARDGATE_REQUIRE_SECOND_FACTOR": False, "WARDGATE_PUBLIC_URL": "http://127.0.0.1.evil.example"},
+            {"wardgate.E030"},
+        ),
+        ({"WARDGATE_REQUIRE_SECOND_FACTOR": False, "WARDGATE_PUBLIC_URL": "http://127.0.0.1:8080"}, set()),
+        ({"WARDGATE_REQUIRE_SECOND_FACTOR": False, "WARDGATE_PUBLIC_URL": "http://[::1]:8080"}, set()),
+        ({"WARDGATE_REQUIRE_SECOND_FACTOR": False, "WARDGATE_PUBLIC_URL": "http://localhost"}, set()),
+        ({"WARDGATE_TRUSTED_PROXIES": ["10.0.0.1/8"]}, {"wardgate.E031"}),
     ],
 )
 def test_an_unsafe_setting_is_named_and_its_value_is_not_repeated(settings, expected):
