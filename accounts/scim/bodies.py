@@ -10,6 +10,8 @@ from accounts.scim.refusals import ScimRefused, bad_syntax, bad_value
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 16
+MAX_OBJECT_MEMBERS: Final = 100
+"""Members of one object; a user has about thirty attributes. What compares names relies on it."""
 MAX_STRING: Final = 32 * 1024
 """Characters of one string; a picture as a data URL does not belong into a directory."""
 
@@ -61,6 +63,8 @@ def _check(value: Any, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise bad_syntax(f"The body has more than {MAX_DEPTH} levels.")
         if isinstance(value, dict):
+            if len(value) > MAX_OBJECT_MEMBERS:
+                raise bad_value(f"An object has at most {MAX_OBJECT_MEMBERS} members.")
             for name in value:
                 _check_string(name)
         for part in value.values() if isinstance(value, dict) else value:

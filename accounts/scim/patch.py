@@ -59,16 +59,24 @@ def user_patched(attributes: Mapping[str, Any], asked: tuple[Operation, ...], *,
         ScimRefused: an operation cannot be applied; then none is.
     """
     user: Attributes = copy.deepcopy(dict(attributes))
-    for operation in asked:
-        if operation.path is not None:
-            _apply(user, operation.kind, _path(user, operation.path), operation.value)
-            continue
-        if not isinstance(operation.value, dict):
-            raise bad_value("An operation without a path has an object as its value.")
-        for name, value in operation.value.items():
-            if not _is_ours(name, value, user_id):
-                _apply(user, operation.kind, _path(user, name), value)
+    targets = [target for operation in asked for target in _targets(operation, user_id)]
+    if len(targets) > MAX_OPERATIONS:
+        raise bad_value(f"A request changes at most {MAX_OPERATIONS} attributes.")
+    for kind, path, value in targets:
+        _apply(user, kind, _path(user, path), value)
+        # After each, so that operations that build on each other cannot pile up more than one user ever has.
+        values.refuse_too_much(user)
     return user
+
+
+def _targets(operation: Operation, user_id: str) -> list[tuple[str, str, Any]]:
+    """Return kind, path and value of everything that an operation changes."""
+    if operation.path is not None:
+        return [(operation.kind, operation.path, operation.value)]
+    if not isinstance(operation.value, dict):
+        raise bad_value("An operation without a path has an object as its value.")
+    listed = operation.value.items()
+    return [(operation.kind, name, value) for name, value in listed if not _is_ours(name, value, user_id)]
 
 
 def _operation(entry: Any) -> Operation:
@@ -105,6 +113,8 @@ def _apply(user: Attributes, kind: str, path: Path, value: Any) -> None:
         _apply_within(user, kind, path, value)
         return
     extension = user.setdefault(path.schema, {})
+    if len(extension) > values.MAX_ATTRIBUTES:
+        raise bad_value(f"An extension has at most {values.MAX_ATTRIBUTES} attributes.")
     if path.attribute:
         _apply_within(extension, kind, path, value)
     elif kind == "remove":
@@ -205,8 +215,8 @@ def _apply_to_matching(holder: Attributes, name: str, kind: str, path: Path, val
     if kind != "remove" and not any(_matches(part, terms) for part in held):
         held = [*held, {term.attribute: term.value for term in terms}]
     changed = [values.element(_merged(part, given)) if _matches(part, terms) else part for part in held]
-    holder[name] = _joined(
-        [], changed, preferred=[after for before, after in zip(held, changed, strict=True) if after is not before]
+    holder[name] = _with_one_primary(
+        changed, preferred=[after for before, after in zip(held, changed, strict=True) if after is not before]
     )
     _drop_empty(holder, name)
 
@@ -227,29 +237,36 @@ def _equals(held: Any, wanted: str | bool) -> bool:
 def _merged(held: Mapping[str, Any], given: Mapping[str, Any]) -> Attributes:
     """Return `held` with the members of `given`; null takes a member away."""
     merged = dict(held)
+    spelt = {name.lower(): name for name in held}
     for name, value in given.items():
-        key = _key(merged, name)
+        key = spelt.setdefault(name.lower(), name)
         if value is None:
             merged.pop(key, None)
         else:
             merged[key] = value
+    if len(merged) > values.MAX_ATTRIBUTES:
+        raise bad_value(f"A value of an attribute has at most {values.MAX_ATTRIBUTES} members.")
     return merged
 
 
-def _joined(held: list[Any], added: list[Any], *, preferred: list[Any] | None = None) -> list[Any]:
-    """Return the values of both without repetition, at most one of them primary (RFC 7644 section 3.5.2).
-
-    Of several primary values the last one stays so that is in `preferred`, which are those added unless told.
-    """
+def _joined(held: list[Any], added: list[Any]) -> list[Any]:
+    """Return the values of both without repetition; of several primary ones the last that was added stays so."""
     joined = list(held)
     for part in added:
         if part not in joined:
             joined.append(part)
-    if len(joined) > values.MAX_ELEMENTS:
+    return _with_one_primary(joined, preferred=added)
+
+
+def _with_one_primary(parts: list[Any], *, preferred: list[Any]) -> list[Any]:
+    """Return the values, of which one at most is primary: the last in `preferred` (RFC 7644 section 3.5.2)."""
+    if len(parts) > values.MAX_ELEMENTS:
         raise bad_value(f"An attribute of a user has at most {values.MAX_ELEMENTS} values.")
-    primary = [part for part in joined if _is_primary(part)]
-    chosen = [part for part in primary if part in (added if preferred is None else preferred)] or primary
-    return [{**part, "primary": False} if _is_primary(part) and part is not chosen[-1] else part for part in joined]
+    primary = [part for part in parts if _is_primary(part)]
+    if len(primary) < 2:
+        return parts
+    chosen = ([part for part in primary if part in preferred] or primary)[-1]
+    return [{**part, "primary": False} if _is_primary(part) and part is not chosen else part for part in parts]
 
 
 def _is_primary(part: Any) -> bool:

@@ -5,7 +5,6 @@ Sources: RFC 7643 sections 3.1, 4.1 and 4.2; RFC 7644 sections 3.4.2.5 and 3.9.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +16,6 @@ from accounts.scim.refusals import bad_syntax, bad_value
 
 MAX_MEMBERS: Final = 10_000
 """Members that one request may name; a group may have more."""
-MAX_ATTRIBUTES_BYTES: Final = 64 * 1024
-"""Of everything that is kept of one user, as JSON."""
 MAX_NAME: Final = 255
 _MAX_EMAIL: Final = 320
 _NEVER_KEPT: Final = schemas.READ_ONLY | {"password"}
@@ -83,8 +80,7 @@ def values_of(attributes: Mapping[str, Any]) -> UserValues:
     Raises:
         ScimRefused: `invalidValue`: a name is missing or too long, or there is too much.
     """
-    if len(json.dumps(attributes)) > MAX_ATTRIBUTES_BYTES:
-        raise bad_value(f"A user has at most {MAX_ATTRIBUTES_BYTES} bytes of attributes.")
+    values.refuse_too_much(attributes)
     external_id = attributes.get("externalId")
     return UserValues(
         user_name=named("userName", attributes.get("userName")),

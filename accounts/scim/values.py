@@ -6,6 +6,8 @@ could be meant in two ways is refused, above all for `active`: nobody stays acti
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,6 +16,10 @@ from accounts.scim.refusals import bad_value
 
 MAX_ELEMENTS: Final = 100
 """Values of one attribute of a user."""
+MAX_ATTRIBUTES: Final = 100
+"""Attributes of a user, and members of each of their values."""
+MAX_BYTES: Final = 64 * 1024
+"""Of everything that is kept of one user, as JSON."""
 
 _BOOLEANS: Final = {"true": True, "false": False}
 
@@ -77,6 +83,16 @@ def element(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise bad_value("A value of this attribute is an object.")
     return {name: boolean(part) if name.lower() == "primary" else part for name, part in present(value).items()}
+
+
+def refuse_too_much(attributes: Mapping[str, Any]) -> None:
+    """Refuse attributes of a user that are more than one is kept with.
+
+    Raises:
+        ScimRefused: `invalidValue`.
+    """
+    if len(attributes) > MAX_ATTRIBUTES or len(json.dumps(attributes)) > MAX_BYTES:
+        raise bad_value(f"A user has at most {MAX_ATTRIBUTES} attributes in {MAX_BYTES} bytes.")
 
 
 def present(value: dict[str, Any]) -> dict[str, Any]:
