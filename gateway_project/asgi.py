@@ -46,19 +46,23 @@ class Application:
                 await self._data_path(scope, receive, send)
                 return
             if raw_path in {b"/healthz", b"/readyz"}:
-                await self._health(raw_path, send)
+                await self._health(raw_path, scope["method"], send)
                 return
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
         await self._console(scope, receive, send)
 
-    async def _health(self, raw_path: bytes, send: Send) -> None:
-        """Answer /healthz (the process runs) and /readyz (a call could pass)."""
+    async def _health(self, raw_path: bytes, method: str, send: Send) -> None:
+        """Answer GET and HEAD for /healthz (the process runs) and /readyz (a call could pass)."""
         is_well = raw_path == b"/healthz" or self._data_path.is_ready
-        body = b"ok\n" if is_well else b"not ready\n"
-        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200 if is_well else 503, "headers": headers})
+        status, body = (200, b"ok\n") if is_well else (503, b"not ready\n")
+        headers = [(b"content-type", b"text/plain")]
+        if method not in {"GET", "HEAD"}:
+            status, body = 405, b"GET or HEAD\n"
+            headers.append((b"allow", b"GET, HEAD"))
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

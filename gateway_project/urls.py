@@ -21,6 +21,8 @@ from sessions import api as sessions_api
 
 router = DefaultRouter()
 router.include_root_view = False
+# One URL for one thing: the answer is JSON whatever the end of the path says.
+router.include_format_suffixes = False
 router.register("providers", accounts_api.IdentityProviderViewSet, basename="provider")
 router.register("provider-presets", accounts_api.ProviderPresetViewSet, basename="provider-preset")
 router.register("groups", accounts_api.GroupViewSet, basename="group")

@@ -39,6 +39,8 @@ _careful = [never_cache, sensitive_post_parameters()]
 class LoginView(View):
     """The login page."""
 
+    http_method_names = ["get", "head", "post"]
+
     def get(self, request: HttpRequest) -> HttpResponse:
         """Show it; whoever is logged in and may enter goes on."""
         next_path = proofs.local_path(request.GET.get("next", ""))
@@ -66,6 +68,8 @@ class LoginView(View):
 @method_decorator(_careful, name="dispatch")
 class FactorView(View):
     """The second step of a local login."""
+
+    http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Ask for the factor."""
@@ -102,6 +106,8 @@ class FactorView(View):
 @method_decorator(_careful, name="dispatch")
 class EnrolView(View):
     """The first login of a local account: it gets an authenticator application and recovery codes."""
+
+    http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Show the secret of this enrolment."""

@@ -34,6 +34,8 @@ def needs_login(view: Any) -> Any:
 class ProofView(View):
     """The proof is the one of the login: password and factor, or a fresh login at the identity provider."""
 
+    http_method_names = ["get", "head", "post"]
+
     def get(self, request: HttpRequest) -> HttpResponse:
         """Ask for it."""
         return self._page(request, None, proofs.local_path(request.GET.get("next", "")))
