@@ -10,7 +10,7 @@ with an introspection endpoint can say more, and a provider that is set up with 
 - while the issuer cannot be asked, its last word counts for `outage_seconds` more, and then the token is refused.
 
 Nothing but the process that a client sent its token to can ask, because a token is kept nowhere else: neither in a
-table nor in a task's arguments. Tokens of providers that are asked stay in the memory of this process until they expire.
+table nor in a task's arguments. Tokens of providers that are asked stay in this process's memory until they expire.
 
 Nothing here knows Django; `services.token_introspect` does the asking.
 """

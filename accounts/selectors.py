@@ -156,7 +156,7 @@ def scim_syncs_visible_to(*, user: User) -> QuerySet[ScimSync]:
 
 
 def provisioned_groups(*, issuer: str, subject: str) -> frozenset[str] | None:
-    """Return the groups of one principal that its provider provisioned; None where that is unknown, or not asked for."""
+    """Return the groups of a principal that its provider provisioned; None where that is unknown, or not asked for."""
     users = ScimUser.objects.filter(
         provider__issuer=issuer,
         provider__is_active=True,

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from connections.catalogue import pinned
+from connections.definitions import Pinned
 from connections.models import Connection, Tool
 
 from .engine.compile import GrantRow, GuardrailRow, PatternRow
@@ -17,7 +19,8 @@ from .models import AccessGrant, Guardrail, MaskingPattern
 class PolicyRows:
     """All active policy, as plain rows.
 
-    `tools` is what the catalogue knows and `taints` what calls leave behind, by connection id and tool name.
+    `tools` is what the catalogue says of tools, `taints` what their calls leave behind, and `catalogue` whether they
+    were reviewed, by connection id and tool name.
     """
 
     grants: tuple[GrantRow, ...]
@@ -25,6 +28,7 @@ class PolicyRows:
     patterns: tuple[PatternRow, ...]
     tools: Mapping[str, Mapping[str, ToolFacts]]
     taints: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    catalogue: Mapping[str, Mapping[str, Pinned]] = field(default_factory=dict)
 
     def needs_history(self) -> bool:
         """Tell whether any rule may look at what a caller did before; one that does not compile may, too."""
@@ -42,6 +46,7 @@ def policy_rows() -> PolicyRows:
         patterns=tuple(pattern_row(row) for row in MaskingPattern.objects.filter(is_active=True)),
         tools=_tools(tools),
         taints=_taints(tools),
+        catalogue=_catalogue(tools),
     )
 
 
@@ -114,6 +119,13 @@ def _taints(rows: Iterable[Tool]) -> dict[str, dict[str, tuple[str, ...]]]:
     for row in rows:
         if row.taints:
             found.setdefault(str(row.connection_id), {})[row.name] = tuple(row.taints)
+    return found
+
+
+def _catalogue(rows: Iterable[Tool]) -> dict[str, dict[str, Pinned]]:
+    found: dict[str, dict[str, Pinned]] = {}
+    for row in rows:
+        found.setdefault(str(row.connection_id), {})[row.name] = pinned(row)
     return found
 
 

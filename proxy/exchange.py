@@ -17,6 +17,7 @@ from policies.engine import explain, rules
 from policies.engine.masking import MaskFailed
 from policies.engine.verdicts import Allow, Deny, Hold, Verdict
 from proxy import errors
+from proxy.catalogue import UNKNOWN_TOOL, refusal
 from proxy.ports import (
     Abort,
     Answer,
@@ -94,6 +95,9 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
 
 async def _decided(call: Call, ports: Ports) -> Verdict:
     """Return the verdict of policy, and note what rules that are only observed would have done."""
+    unreviewed = refusal(call)
+    if unreviewed is not None:
+        return unreviewed
     if call.route.records_history and call.kind is not None:
         decision = await ports.history.decide(call)
     else:
@@ -127,7 +131,7 @@ async def _refuse(call: Call, verdict: Deny | Hold, ports: Ports, reply: ReplyPo
         await _fail(call, "record_unavailable", reply)
         return
     text = explain.sentence(verdict, call.asked)
-    status, body = errors.denied(call, verdict.rule, text, is_hidden=verdict == rules.NO_RULE)
+    status, body = errors.denied(call, verdict.rule, text, is_hidden=verdict in (rules.NO_RULE, UNKNOWN_TOOL))
     await reply.whole(status, errors.JSON, body, [(b"allow", b"POST")] if status == 405 else [])
 
 
@@ -159,6 +163,8 @@ async def _relay_message(call: Call, answer: Answer, ports: Ports, reply: ReplyP
     """One JSON message is the whole answer."""
     body = await answer.whole(ports.limits.message_bytes)
     call.answered_us = time.time_ns() // 1000
+    if call.method == "tools/list" and call.route.pins_tools:
+        await ports.catalogue.look(call, body)
     judged = judge(call, body, now=time.time())
     if not isinstance(judged, Passed) or not judged.is_final:
         raise AnswerInvalid
@@ -253,6 +259,8 @@ async def _pass_events(call: Call, events: list[sse.ServerEvent], ports: Ports) 
         if not event.data:
             out.append(sse.encode(event))
             continue
+        if call.method == "tools/list" and call.route.pins_tools:
+            await ports.catalogue.look(call, event.data)
         judged = judge(call, event.data, now=now)
         if not isinstance(judged, Passed):
             durable.append(ports.recorder.withheld(call, judged.reason))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from accounts.addresses import Upstream
 from accounts.tokens import Identity
+from connections.definitions import Pinned
 from connections.vault import Secret
 from policies.engine.facts import Facts, History
 from policies.engine.masking import Masked
@@ -40,7 +41,8 @@ class Route:
 
     `refusal` is why nothing may pass (a policy that does not compile, a credential that does not open), or None. With a
     refusal, `policy` only tells who may know of the connection. `records_history` is whether any rule of the gateway
-    looks at what a caller did before; `taints` and `tool_taints` are the labels that calls leave behind.
+    looks at what a caller did before; `taints` and `tool_taints` are the labels that calls leave behind. `catalogue`
+    has the tools of a connection that pins them.
     """
 
     connection_id: UUID
@@ -60,6 +62,8 @@ class Route:
     records_history: bool = False
     taints: tuple[str, ...] = ()
     tool_taints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pins_tools: bool = False
+    catalogue: Mapping[str, Pinned] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ class Call:
     """Why it was ended from outside (`proxy.live`)."""
     address: str = ""
     client: tuple[str, str] = ("", "")
+    shown: frozenset[str] | None = None
+    """Of a listing: the tools whose definitions are reviewed; None where the connection does not pin them."""
     observed: tuple[Observed, ...] = ()
     """What rules that are only observed would have done."""
 
@@ -201,6 +207,13 @@ class UpstreamPort(Protocol):
 
         `on_connected` gets the function that ends the exchange from outside, before the first byte leaves.
         """
+
+
+class CataloguePort(Protocol):
+    """What is known of the tools of connections."""
+
+    async def look(self, call: Call, data: bytes) -> None:
+        """Note in `call.shown` which of the tools that `data` lists may be shown; raises RecordUnavailable."""
 
 
 class HistoryPort(Protocol):
@@ -313,6 +326,7 @@ class Ports:
     upstream: UpstreamPort
     approvals: ApprovalsPort
     history: HistoryPort
+    catalogue: CataloguePort
     resumes: ResumesPort
     limits: Limits
     spawn: Callable[[Coroutine[Any, Any, None]], None]

@@ -94,4 +94,7 @@ def _checked_result(call: Call, data: bytes, now: float) -> tuple[bytes, int]:
 
 def _keeper(call: Call, kind: Kind, now: float) -> Callable[[str], bool]:
     facts = call.facts(now)
+    shown = call.shown if kind == "tool" else None
+    if shown is not None:
+        return lambda name: name in shown and visible(call.policy, call.identity, kind, name, now=now, facts=facts)
     return lambda name: visible(call.policy, call.identity, kind, name, now=now, facts=facts)

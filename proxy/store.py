@@ -309,6 +309,8 @@ def _route(
         records_history=records_history,
         taints=tuple(row.taints),
         tool_taints=rows.taints.get(str(row.pk), {}),
+        pins_tools=row.pins_tools,
+        catalogue=rows.catalogue.get(str(row.pk), {}) if row.pins_tools else {},
     )
 
 

@@ -21,6 +21,7 @@ from accounts.introspection import Introspector
 from accounts.jwks import KeySource
 from proxy.app import Bounds, GatewayApp, Site
 from proxy.approvals import NoApprovals
+from proxy.catalogue import StoredCatalogue
 from proxy.history import HistoryBounds, StoredHistory
 from proxy.identity import Authenticator
 from proxy.instances import Instances, this_process
@@ -145,6 +146,7 @@ class DataPath:
             recorder=self._recorder,
             upstream=self._upstream,
             approvals=NoApprovals(),
+            catalogue=StoredCatalogue(self._store),
             history=StoredHistory(
                 self._store,
                 HistoryBounds(

@@ -47,8 +47,8 @@ class SamlProvider(models.Model):
 class SamlRequest(models.Model):
     """An AuthnRequest that waits for its answer; bound to one browser, answered once and used once.
 
-    The answer arrives in a POST from another site, to which a browser attaches no SameSite=Lax cookie. What it proved is
-    kept here until the same browser fetches it with its cookie.
+    The answer arrives in a POST from another site, to which a browser attaches no SameSite=Lax cookie. What it proved
+    is kept here until the same browser fetches it with its cookie.
     """
 
     request_id = models.CharField(max_length=64, primary_key=True)

@@ -128,6 +128,7 @@ def application(upstream: Answered) -> Any:
             upstream=upstream,
             approvals=NoApprovals(),
             history=SimpleNamespace(),
+            catalogue=SimpleNamespace(),
             resumes=Resumes(recorder, seconds=600),
             limits=Limits(8 << 20, 1 << 28, 86400, 15),
             spawn=lambda work: work.close(),

@@ -70,6 +70,8 @@ _LISTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 _Members = dict[str, msgspec.Raw]
 _read_members = msgspec.json.Decoder(_Members).decode
 _read_entries = msgspec.json.Decoder(list[_Members]).decode
+_read_raw_entries = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_read_definition = msgspec.json.Decoder(dict[str, Any]).decode
 _read_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 _MESSAGE: Final = Reserved(frozenset({"jsonrpc", "id", "method", "params", "result", "error"}))
@@ -123,6 +125,42 @@ def filter_list(data: bytes, method: str, keep: Callable[[str], bool], *, era: E
     if era is Era.MODERN:
         _make_private(changed["result"])
     return _encode(changed), len(entries) - len(kept)
+
+
+def listed_tools(data: bytes) -> dict[str, tuple[bytes, dict[str, Any]]] | None:
+    """Return the tools that an answer to tools/list defines, by name: the bytes of each, and what they say.
+
+    A name that stands twice is left out altogether, since nobody can tell which of the two a call would reach; so is
+    what has no readable name.
+
+    Returns:
+        None when the message is no result with a list.
+
+    Raises:
+        AnswerInvalid: it is not JSON that can be read in one way.
+    """
+    try:
+        message = _read_members(data)
+        result = _read_members(message["result"]) if "result" in message else {}
+        if "tools" not in result:
+            return None
+        entries = _read_raw_entries(result["tools"])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raise AnswerInvalid("not a list result") from None
+    found: dict[str, tuple[bytes, dict[str, Any]]] = {}
+    twice: set[str] = set()
+    for raw in entries:
+        try:
+            definition = _read_definition(raw)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            continue
+        name = definition.get("name")
+        if not isinstance(name, str):
+            continue
+        if name in found:
+            twice.add(name)
+        found[name] = (bytes(raw), definition)
+    return {name: entry for name, entry in found.items() if name not in twice}
 
 
 def _is_kept(entry: _Members, key: str, reserved: Reserved, keep: Callable[[str], bool]) -> bool:

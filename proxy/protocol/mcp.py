@@ -27,6 +27,7 @@ from .answers import (
     denied_call,
     filter_list,
     input_request_kinds,
+    listed_tools,
     strip_capabilities,
     unknown_name,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "encode",
     "filter_list",
     "input_request_kinds",
+    "listed_tools",
     "param_headers",
     "refusal",
     "strip_capabilities",

@@ -46,7 +46,15 @@ ISSUER = "https://idp.test.example"
 UPSTREAM_SECRET = "upstream-secret-7Jq4"
 BEARER = {"kind": "bearer", "secret": UPSTREAM_SECRET}
 SEED_SECONDS = 60
-UVICORN_OPTIONS = ["--loop", "uvloop", "--http", "proxy.http_protocol:GatewayProtocol", "--no-access-log", "--timeout-graceful-shutdown", "3"]
+UVICORN_OPTIONS = [
+    "--loop",
+    "uvloop",
+    "--http",
+    "proxy.http_protocol:GatewayProtocol",
+    "--no-access-log",
+    "--timeout-graceful-shutdown",
+    "3",
+]
 OUTCOMES = frozenset(
     f"gateway:call:{state}"
     for state in ("completed", "upstream_error", "not_sent", "aborted_by_client", "outcome_unknown")

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.console import EvidenceAdmin
-from accounts.models import Group, IdentityProvider, Principal
+from accounts.models import Group, IdentityProvider
 from accounts.services import group_save, provider_save
 from connections import vault
 from connections.models import Connection, Credential

@@ -1,0 +1,82 @@
+"""The catalogue of tools on the data path: what an upstream lists is compared with what was reviewed.
+
+A listing that says nothing new costs a digest for each tool, remembered by its bytes. One that does is written to the
+catalogue before a byte of it is released, so that two processes, or two pages, never disagree about what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import DatabaseError
+
+from connections import catalogue, definitions
+from connections.definitions import Pinned
+from policies.engine.verdicts import Deny
+from proxy.ports import Call, RecordUnavailable
+from proxy.protocol import mcp
+from proxy.store import Store
+
+UNKNOWN_TOOL = Deny("unknown-tool", "the catalogue has no such tool")
+NOT_REVIEWED = Deny("tool-review", "its definition is new or has changed, and nobody has reviewed it yet")
+_REMEMBERED = 10_000
+
+
+class StoredCatalogue:
+    """Compares listings with the catalogue, and adds to it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._digests: dict[bytes, str] = {}
+
+    async def look(self, call: Call, data: bytes) -> None:
+        """Note in `call` which of the tools that `data` lists may be shown.
+
+        Raises:
+            AnswerInvalid: it is no listing.
+            RecordUnavailable: the catalogue cannot be written.
+        """
+        listed = mcp.listed_tools(data)
+        if listed is None:
+            return
+        digests = {name: self._digest(raw, definition) for name, (raw, definition) in listed.items()}
+        known = call.route.catalogue
+        if any(name not in known or known[name].seen_digest != digest for name, digest in digests.items()):
+            known = await self._seen(call, [definition for _, definition in listed.values()])
+        call.shown = frozenset(
+            name
+            for name, digest in digests.items()
+            if (tool := known.get(name)) is not None and tool.is_accepted and tool.digest == digest
+        )
+
+    async def _seen(self, call: Call, seen: list[Mapping[str, Any]]) -> Mapping[str, Pinned]:
+        try:
+            return await self._store.run(
+                catalogue.tools_seen, connection_id=call.route.connection_id, seen=seen, now=datetime.now(UTC)
+            )
+        except DatabaseError:
+            raise RecordUnavailable(maybe_recorded=False) from None
+
+    def _digest(self, raw: bytes, definition: Mapping[str, Any]) -> str:
+        found = self._digests.get(raw)
+        if found is None:
+            if len(self._digests) >= _REMEMBERED:
+                self._digests.clear()
+            found = self._digests[raw] = definitions.digest(definition)
+        return found
+
+
+def refusal(call: Call) -> Deny | None:
+    """Return why a tool may not be called although policy might allow it; None when nothing is against it.
+
+    A connection whose tools have never been listed has no catalogue to compare with: there, policy alone decides.
+    """
+    known = call.route.catalogue
+    if call.kind != "tool" or not known:
+        return None
+    tool = known.get(call.name or "")
+    if tool is None:
+        return UNKNOWN_TOOL
+    return None if tool.is_accepted else NOT_REVIEWED
