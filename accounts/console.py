@@ -139,7 +139,7 @@ class EvidenceAdmin(ModelAdmin):
 
     list_filter_submit = True
     list_per_page = 50
-    actions = None
+    actions: Sequence[str] | None = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never."""

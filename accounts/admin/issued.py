@@ -17,6 +17,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts import proofs, selectors, services
+from accounts.actors import person_of
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
 from accounts.exceptions import DomainError
 from accounts.models import ApiToken, ExchangedToken, SigningKey
@@ -94,7 +95,7 @@ class ApiTokenAdmin(ServiceAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         """Return one's own tokens, and with the permission those of everybody."""
-        return selectors.api_tokens_visible_to(user=request.user)  # type: ignore[arg-type]
+        return selectors.api_tokens_visible_to(user=person_of(request))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Ask for a person only those who may make tokens for others."""
@@ -131,7 +132,8 @@ class ApiTokenAdmin(ServiceAdmin):
         """Make a token, for whoever has just proved who they are: it outlives the session at this browser."""
         if not proofs.is_recent(request, timezone.now()):
             return proofs.ask(request)
-        return super().add_view(request, form_url, extra_context)
+        response: HttpResponse = super().add_view(request, form_url, extra_context)
+        return response
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save, and hold the token itself for the one answer that shows it."""
@@ -157,7 +159,7 @@ class ApiTokenAdmin(ServiceAdmin):
         revoked, now = 0, timezone.now()
         for token in queryset:
             try:
-                services.api_token_revoke(token_id=token.pk, actor=request.user, now=now)  # type: ignore[arg-type]
+                services.api_token_revoke(token_id=token.pk, actor=person_of(request), now=now)
                 revoked += 1
             except DomainError as error:
                 self.message_user(request, f"{token}: {error}", messages.WARNING)

@@ -17,6 +17,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts import proofs, services
+from accounts.actors import person_of
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
 from accounts.models import EventTransmitter, Lock, RevocationState, RevokedToken, SeenToken
 from accounts.proof_pages import ProofAdmin
@@ -127,7 +128,7 @@ class LockAdmin(ServiceAdmin):
             }
             return TemplateResponse(request, "admin/accounts/lock/lift.html", context)
         for lock in locks:
-            services.lock_lift(lock_id=lock.pk, actor=request.user, now=now)  # type: ignore[arg-type]
+            services.lock_lift(lock_id=lock.pk, actor=person_of(request), now=now)
         self.message_user(request, f"{len(locks)} lifted.", messages.SUCCESS)
         return None
 

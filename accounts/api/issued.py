@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import proofs, selectors, services
+from accounts.actors import person_of
 from accounts.models import ApiToken, ExchangedToken, SigningKey, User
 from accounts.rest import ReadViewSet, StrictFields, StrictModelSerializer, Texts
 from accounts.rest_authentication import scopes_by_method
@@ -67,15 +68,16 @@ class ApiTokenViewSet(ReadViewSet):
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         proofs.require_recent(request)
-        values = {"user": request.user, **serializer.validated_data}
+        actor = person_of(request)
+        values = {"user": actor, **serializer.validated_data}
         made_with = request.auth if isinstance(request.auth, ApiToken) else None
-        row, plain = services.api_token_create(**values, actor=request.user, made_with=made_with, now=timezone.now())
+        row, plain = services.api_token_create(**values, actor=actor, made_with=made_with, now=timezone.now())
         body = {**self.get_serializer(row).data, "token": plain}
         return Response(body, status=status.HTTP_201_CREATED, headers={"Cache-Control": "no-store"})
 
     def destroy(self, request: Request, pk: str | None = None) -> Response:
         """Revoke one; 204. Its row stays, as evidence."""
-        services.api_token_revoke(token_id=self.get_object().pk, actor=request.user, now=timezone.now())
+        services.api_token_revoke(token_id=self.get_object().pk, actor=person_of(request), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import proofs, selectors, services
+from accounts.actors import person_of
 from accounts.models import EventTransmitter, IdentityProvider, Lock, RevokedToken
 from accounts.proof_pages import ProofViewSet
 from accounts.rest import ModelPermissions, ReadViewSet, ServiceViewSet, StrictFields, StrictModelSerializer, Texts
@@ -73,10 +74,7 @@ class LockViewSet(ReadViewSet):
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         lock = services.lock_place(
-            **serializer.validated_data,
-            source=Lock.Source.API,
-            actor=request.user,
-            now=timezone.now(),  # type: ignore[arg-type]
+            **serializer.validated_data, source=Lock.Source.API, actor=person_of(request), now=timezone.now()
         )
         return Response(self.get_serializer(lock).data, status=status.HTTP_201_CREATED)
 
@@ -90,7 +88,7 @@ class LockViewSet(ReadViewSet):
         """Lift one; a lock that is over stays as it was."""
         self.get_serializer(data=request.data or {}).is_valid(raise_exception=True)
         proofs.require_recent(request)
-        lock = services.lock_lift(lock_id=self.get_object().pk, actor=request.user, now=timezone.now())  # type: ignore[arg-type]
+        lock = services.lock_lift(lock_id=self.get_object().pk, actor=person_of(request), now=timezone.now())
         return Response(LockSerializer(lock, context=self.get_serializer_context()).data)
 
 

@@ -105,12 +105,12 @@ def factors_of(user: User) -> list[Factor]:
 
 def has_factor(user: User) -> bool:
     """Tell whether `user` has a factor besides recovery codes."""
-    return Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.RECOVERY_CODES).exists()
+    return bool(Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.RECOVERY_CODES).exists())
 
 
 def has_key(user: User) -> bool:
     """Tell whether `user` has a security key."""
-    return Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN).exists()
+    return bool(Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN).exists())
 
 
 def totp_secret() -> str:
@@ -192,7 +192,7 @@ def factor_remove(*, user: User, factor_id: int) -> None:
 def factors_forget(*, user: User) -> int:
     """Take every factor of `user` away, for somebody who lost them; they enrol anew at their next login."""
     count, _ = Authenticator.objects.filter(user=user).delete()
-    return count
+    return int(count)
 
 
 def key_options(user: User) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin, messages
+from django.core.exceptions import ObjectDoesNotExist
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
@@ -127,7 +128,7 @@ def remove_factor(request: HttpRequest, factor_id: int) -> HttpResponse:
     """Take one of one's own factors away."""
     try:
         factors.factor_remove(user=_local(request), factor_id=factor_id)
-    except factors.Authenticator.DoesNotExist:
+    except ObjectDoesNotExist:
         raise Http404 from None
     except factors.FactorRefused as error:
         messages.error(request, str(error))
