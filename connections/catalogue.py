@@ -20,7 +20,7 @@ from .definitions import Pinned
 from .models import Connection, Tool
 
 OPEN_FOR = timedelta(seconds=60)
-"""How long after the first tool of a connection was seen its listing counts as the first one: pages come one by one."""
+"""How long after the first page of a connection's first listing its other pages still belong to it."""
 MAX_TOOLS = 2_000
 _TWIN = "name: can be taken for"
 
@@ -49,17 +49,19 @@ def catalogue_of(rows: QuerySet[Tool]) -> dict[str, Pinned]:
 
 
 @transaction.atomic
-def tools_seen(*, connection_id: UUID, seen: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, Pinned]:
+def tools_seen(
+    *, connection_id: UUID, seen: Sequence[Mapping[str, Any]], is_later_page: bool, now: datetime
+) -> dict[str, Pinned]:
     """Note the definitions that an upstream has just listed; return the whole catalogue of the connection.
 
-    What the first listing says is accepted, unless something in it has to be looked at; what comes later, and what
-    changes, waits for a reviewer.
+    What the first listing says, its later pages included, is accepted, unless something in it has to be looked at; what
+    comes later, and what changes, waits for a reviewer.
     """
     with database.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [str(connection_id)])
     known = {row.name: row for row in Tool.objects.filter(connection_id=connection_id)}
     first = min((row.first_seen for row in known.values()), default=None)
-    is_first = first is None or now - first < OPEN_FOR
+    is_first = first is None or (is_later_page and now - first < OPEN_FOR)
     alike = definitions.twins([*known, *(entry["name"] for entry in seen if entry["name"] not in known)])
     for entry in seen:
         row = known.get(entry["name"])

@@ -21,6 +21,9 @@ NOT_PINNED: Final = frozenset({"_meta"})
 MAX_TEXT: Final = 4_000
 """A longer text in a definition is flagged: instructions hide well in what nobody reads to the end."""
 
+TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.\-/]{1,128}")
+"""What a tool may be called (MCP 2025-11-25, "Tool Names"); also what a call may ask for."""
+
 _ANSI = re.compile(r"[\x1b\x9b]")
 _COMMENT = re.compile(r"<!--")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -48,6 +51,14 @@ def digest(definition: Mapping[str, Any]) -> str:
     pinned = {name: value for name, value in definition.items() if name not in NOT_PINNED}
     text = json.dumps(pinned, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def is_storable(definition: Mapping[str, Any]) -> bool:
+    """Tell whether a definition can be kept and shown: its name is one that may be called, and no text has a NUL."""
+    name = definition.get("name")
+    if not isinstance(name, str) or TOOL_NAME.fullmatch(name) is None:
+        return False
+    return not any("\0" in text for _, text in _texts(definition, ""))
 
 
 def flags(definition: Mapping[str, Any]) -> list[str]:
@@ -87,7 +98,7 @@ def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
         elif isinstance(found, Mapping):
             for name, member in reversed(list(found.items())):
                 waiting.append((f"{where}.{name}".lstrip("."), member))
-                if not str(name).isascii():
+                if not str(name).isascii() or "\0" in str(name):
                     waiting.append((f"{where} (a member's name)".strip(), str(name)))
         elif isinstance(found, list | tuple):
             waiting.extend((f"{where}[{index}]", entry) for index, entry in reversed(list(enumerate(found))))

@@ -21,7 +21,8 @@ from proxy.store import Store
 
 UNKNOWN_TOOL = Deny("unknown-tool", "the catalogue has no such tool")
 NOT_REVIEWED = Deny("tool-review", "its definition is new or has changed, and nobody has reviewed it yet")
-_REMEMBERED = 10_000
+_REMEMBERED = 2_000
+_REMEMBERED_BYTES = 8_192
 
 
 class StoredCatalogue:
@@ -29,7 +30,7 @@ class StoredCatalogue:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._digests: dict[bytes, str] = {}
+        self._digests: dict[bytes, str | None] = {}
 
     async def look(self, call: Call, data: bytes) -> None:
         """Note in `call` which of the tools that `data` lists may be shown.
@@ -41,10 +42,14 @@ class StoredCatalogue:
         listed = mcp.listed_tools(data)
         if listed is None:
             return
-        digests = {name: self._digest(raw, definition) for name, (raw, definition) in listed.items()}
+        digests = {
+            name: digest
+            for name, (raw, definition) in listed.items()
+            if (digest := self._digest(raw, definition)) is not None
+        }
         known = call.route.catalogue
         if any(name not in known or known[name].seen_digest != digest for name, digest in digests.items()):
-            known = await self._seen(call, [definition for _, definition in listed.values()])
+            known = await self._seen(call, [listed[name][1] for name in digests])
         call.shown = frozenset(
             name
             for name, digest in digests.items()
@@ -52,19 +57,30 @@ class StoredCatalogue:
         )
 
     async def _seen(self, call: Call, seen: list[Mapping[str, Any]]) -> Mapping[str, Pinned]:
+        is_later_page = isinstance(call.message, mcp.Request) and call.message.params.get("cursor") is not None
         try:
             return await self._store.run(
-                catalogue.tools_seen, connection_id=call.route.connection_id, seen=seen, now=datetime.now(UTC)
+                catalogue.tools_seen,
+                connection_id=call.route.connection_id,
+                seen=seen,
+                is_later_page=is_later_page,
+                now=datetime.now(UTC),
             )
         except DatabaseError:
             raise RecordUnavailable(maybe_recorded=False) from None
 
-    def _digest(self, raw: bytes, definition: Mapping[str, Any]) -> str:
-        found = self._digests.get(raw)
-        if found is None:
-            if len(self._digests) >= _REMEMBERED:
-                self._digests.clear()
-            found = self._digests[raw] = definitions.digest(definition)
+    def _digest(self, raw: bytes, definition: Mapping[str, Any]) -> str | None:
+        """Return the digest of a definition; None when it cannot be kept, and so never be shown."""
+        if raw in self._digests:
+            return self._digests[raw]
+        try:
+            found = definitions.digest(definition) if definitions.is_storable(definition) else None
+        except (ValueError, RecursionError):
+            found = None
+        if len(self._digests) >= _REMEMBERED:
+            self._digests.clear()
+        if len(raw) <= _REMEMBERED_BYTES:
+            self._digests[raw] = found
         return found
 
 

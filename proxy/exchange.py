@@ -97,7 +97,9 @@ async def _decided(call: Call, ports: Ports) -> Verdict:
     """Return the verdict of policy, and note what rules that are only observed would have done."""
     unreviewed = refusal(call)
     if unreviewed is not None:
-        return unreviewed
+        # Whoever may not know of the tool at all learns nothing of its review either.
+        verdict = rules.decision(call.policy, call.identity, call.asked, call.facts(time.time())).verdict
+        return verdict if isinstance(verdict, Deny) else unreviewed
     if call.route.records_history and call.kind is not None:
         decision = await ports.history.decide(call)
     else:
@@ -159,12 +161,17 @@ async def _relay(call: Call, answer: Answer, ports: Ports, reply: ReplyPort) -> 
         await _relay_other(call, answer, content_type, ports, reply)
 
 
+async def _compare(call: Call, data: bytes, ports: Ports) -> None:
+    """Compare the tools that a message lists with those that were reviewed; a resumed stream may bring any list."""
+    if call.route.pins_tools and (call.method == "tools/list" or call.verb == b"GET"):
+        await ports.catalogue.look(call, data)
+
+
 async def _relay_message(call: Call, answer: Answer, ports: Ports, reply: ReplyPort) -> None:
     """One JSON message is the whole answer."""
     body = await answer.whole(ports.limits.message_bytes)
     call.answered_us = time.time_ns() // 1000
-    if call.method == "tools/list" and call.route.pins_tools:
-        await ports.catalogue.look(call, body)
+    await _compare(call, body, ports)
     judged = judge(call, body, now=time.time())
     if not isinstance(judged, Passed) or not judged.is_final:
         raise AnswerInvalid
@@ -259,8 +266,7 @@ async def _pass_events(call: Call, events: list[sse.ServerEvent], ports: Ports) 
         if not event.data:
             out.append(sse.encode(event))
             continue
-        if call.method == "tools/list" and call.route.pins_tools:
-            await ports.catalogue.look(call, event.data)
+        await _compare(call, event.data, ports)
         judged = judge(call, event.data, now=now)
         if not isinstance(judged, Passed):
             durable.append(ports.recorder.withheld(call, judged.reason))

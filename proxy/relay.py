@@ -82,9 +82,10 @@ def _refused_request(call: Call, message: jsonrpc.Answer) -> Withheld | None:
 
 def _checked_result(call: Call, data: bytes, now: float) -> tuple[bytes, int]:
     """Filter a list and refuse input requests that the connection does not allow."""
-    kind = _LISTED.get(call.method)
-    if kind is not None:
-        return mcp.filter_list(data, call.method, _keeper(call, kind, now), era=call.ref.era)
+    method = mcp.list_method(data) if call.verb == b"GET" else call.method
+    kind = _LISTED.get(method or "")
+    if method is not None and kind is not None:
+        return mcp.filter_list(data, method, _keeper(call, kind, now), era=call.ref.era)
     if call.has_era_modern:
         asked = {mcp.SERVER_REQUEST_CAPABILITY.get(method) for method in mcp.input_request_kinds(data)}
         if None in asked or asked & call.route.forbidden_capabilities:

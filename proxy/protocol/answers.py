@@ -127,6 +127,28 @@ def filter_list(data: bytes, method: str, keep: Callable[[str], bool], *, era: E
     return _encode(changed), len(entries) - len(kept)
 
 
+_LIST_MEMBERS: Final = {fold(entries): method for method, (entries, _) in _LISTS.items()}
+
+
+def list_method(data: bytes) -> str | None:
+    """Return the list method whose result `data` looks like, None when it is none.
+
+    On a stream that a client resumes, a result comes without its request, so that only its members tell what it is.
+
+    Raises:
+        AnswerInvalid: it could be two of them, or cannot be read.
+    """
+    try:
+        message = _read_members(data)
+        members = _read_members(message["result"]) if "result" in message else {}
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        raise AnswerInvalid("not a result") from None
+    found = {_LIST_MEMBERS[folded] for name in members if (folded := fold(name)) in _LIST_MEMBERS}
+    if len(found) > 1:
+        raise AnswerInvalid("several lists in one result")
+    return next(iter(found), None)
+
+
 def listed_tools(data: bytes) -> dict[str, tuple[bytes, dict[str, Any]]] | None:
     """Return the tools that an answer to tools/list defines, by name: the bytes of each, and what they say.
 
