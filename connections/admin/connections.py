@@ -15,9 +15,8 @@ from accounts.console import ServiceAdmin, ServiceForm
 from accounts.exceptions import DomainError
 from accounts.lock_link import Lockable
 from accounts.proof_pages import ProofAdmin
-
-from . import selectors, services
-from .models import Connection, Credential
+from connections import selectors, services
+from connections.models import Connection, Credential
 
 
 class ConnectionForm(ServiceForm):

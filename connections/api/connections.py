@@ -10,9 +10,8 @@ from rest_framework import serializers
 
 from accounts.proof_pages import ProofViewSet
 from accounts.rest import ServiceViewSet, StrictModelSerializer, Texts
-
-from . import selectors, services
-from .models import Connection, Credential
+from connections import selectors, services
+from connections.models import Connection, Credential
 
 
 class ConnectionSerializer(StrictModelSerializer):

@@ -1,4 +1,4 @@
-"""WHAT IS ALLOWED, in the console: grants, guardrails, masking patterns, and the version in force."""
+"""WHAT IS ALLOWED, in the console: grants, guardrails and masking patterns."""
 
 from __future__ import annotations
 
@@ -6,47 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
-from django.utils import timezone
 from unfold.decorators import display
 
-from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
+from policies import services
+from policies.models import AccessGrant, Guardrail, MaskingPattern
 
-from . import services
-from .models import AccessGrant, Guardrail, MaskingPattern, PolicyState, PolicyVersion
+from .shared import PolicyForm, PolicyServiceAdmin
 
 
 def _joined(entries: list[str]) -> str:
     return ", ".join(entries) or "none"
-
-
-class PolicyForm(ServiceForm):
-    """A form whose save is a version of policy by the person who saves."""
-
-    @property
-    def publisher(self) -> services.Publisher:
-        """Who publishes."""
-        return services.Publisher(self.actor, PolicyVersion.Source.CONSOLE)
-
-
-class PolicyServiceAdmin(ServiceAdmin):
-    """Rows of policy: deleting one is a version of policy, too."""
-
-    form = PolicyForm
-
-    def delete_published(self, row: Any, by: services.Publisher, now: datetime) -> None:
-        """Delete `row` through its service."""
-        raise NotImplementedError
-
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Delete through the service, in the name of the person."""
-        author: Any = request.user
-        self.delete_published(obj, services.Publisher(author, PolicyVersion.Source.CONSOLE), timezone.now())
-
-    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """Delete one by one through the service."""
-        for row in queryset:
-            self.delete_model(request, row)
 
 
 class GrantForm(PolicyForm):
@@ -172,11 +141,3 @@ class MaskingPatternAdmin(PolicyServiceAdmin):
     def delete_published(self, row: MaskingPattern, by: services.Publisher, now: datetime) -> None:
         """Delete the pattern."""
         services.masking_pattern_delete(pattern_id=row.pk, by=by, now=now)
-
-
-@admin.register(PolicyState)
-class PolicyStateAdmin(EvidenceAdmin):
-    """The version of the policy in force; the database moves it with every change."""
-
-    list_display = ["version", "changed_at"]
-    fields = readonly_fields = ["version", "changed_at"]

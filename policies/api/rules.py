@@ -8,17 +8,12 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils import timezone
 from rest_framework import serializers
-from rest_framework.request import Request
 
 from accounts.rest import ServiceViewSet, StrictModelSerializer, Texts
+from policies import selectors, services
+from policies.models import AccessGrant, Guardrail, MaskingPattern
 
-from . import selectors, services
-from .models import AccessGrant, Guardrail, MaskingPattern, PolicyVersion
-
-
-def _publisher(request: Request) -> services.Publisher:
-    author: Any = request.user
-    return services.Publisher(author, PolicyVersion.Source.API)
+from .shared import publisher_of
 
 
 class AccessGrantSerializer(StrictModelSerializer):
@@ -70,11 +65,13 @@ class AccessGrantViewSet(ServiceViewSet):
     def save_by_service(self, row_id: Any, values: dict[str, Any], now: datetime) -> AccessGrant:
         """Save the grant."""
         creator: Any = self.request.user
-        return services.grant_save(grant_id=row_id, **values, created_by=creator, by=_publisher(self.request), now=now)
+        return services.grant_save(
+            grant_id=row_id, **values, created_by=creator, by=publisher_of(self.request), now=now
+        )
 
     def delete_by_service(self, row_id: Any) -> None:
         """Delete the grant."""
-        services.grant_delete(grant_id=row_id, by=_publisher(self.request), now=timezone.now())
+        services.grant_delete(grant_id=row_id, by=publisher_of(self.request), now=timezone.now())
 
 
 class GuardrailSerializer(StrictModelSerializer):
@@ -122,11 +119,11 @@ class GuardrailViewSet(ServiceViewSet):
 
     def save_by_service(self, row_id: Any, values: dict[str, Any], now: datetime) -> Guardrail:
         """Save the guardrail."""
-        return services.guardrail_save(guardrail_id=row_id, **values, by=_publisher(self.request), now=now)
+        return services.guardrail_save(guardrail_id=row_id, **values, by=publisher_of(self.request), now=now)
 
     def delete_by_service(self, row_id: Any) -> None:
         """Delete the guardrail."""
-        services.guardrail_delete(guardrail_id=row_id, by=_publisher(self.request), now=timezone.now())
+        services.guardrail_delete(guardrail_id=row_id, by=publisher_of(self.request), now=timezone.now())
 
 
 class MaskingPatternSerializer(StrictModelSerializer):
@@ -152,8 +149,8 @@ class MaskingPatternViewSet(ServiceViewSet):
 
     def save_by_service(self, row_id: Any, values: dict[str, Any], now: datetime) -> MaskingPattern:
         """Save the pattern."""
-        return services.masking_pattern_save(pattern_id=row_id, **values, by=_publisher(self.request), now=now)
+        return services.masking_pattern_save(pattern_id=row_id, **values, by=publisher_of(self.request), now=now)
 
     def delete_by_service(self, row_id: Any) -> None:
         """Delete the pattern."""
-        services.masking_pattern_delete(pattern_id=row_id, by=_publisher(self.request), now=timezone.now())
+        services.masking_pattern_delete(pattern_id=row_id, by=publisher_of(self.request), now=timezone.now())
