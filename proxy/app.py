@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from accounts.client_address import TrustedProxies
 from accounts.revocations import CONNECTION_LOCKED
 from accounts.tokens import Identity
 from policies.engine import narrowing, rules
@@ -36,6 +37,8 @@ from sessions.services import Opening
 logger = logging.getLogger(__name__)
 
 _SESSION_ID = b"mcp-session-id"
+_FORWARDED = b"x-forwarded-for"
+_ADDRESS = "wardgate.address"
 _CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
 
 
@@ -58,6 +61,7 @@ class Site:
     public_url: str
     hosts: frozenset[str]
     origins: frozenset[str]
+    proxies: TrustedProxies
 
 
 @dataclass(slots=True)
@@ -156,6 +160,8 @@ class GatewayApp:
     async def _serve(self, head: Head, scope: MutableMapping[str, Any], receive: Receive, reply: Reply) -> None:
         client = scope.get("client")
         address = client[0] if client else ""
+        if self._site.proxies.networks:
+            address = scope[_ADDRESS] = self._forwarded(address, head)
         self._limits.arrive(address)
         # Without a current policy nothing passes, but the last one still tells how to say so to whom.
         latest = self._policy.latest
@@ -179,6 +185,19 @@ class GatewayApp:
                     raise refused.Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, POST, DELETE")])
         finally:
             self._limits.leave(identity, request.route)
+
+    def _forwarded(self, peer: str, head: Head) -> str:
+        """Return the address of a client behind trusted proxies; where it is unclear, no rule may be asked about it."""
+        address = self._site.proxies.client_address(peer, head.headers.get(_FORWARDED, b"").decode("latin-1"))
+        if address is None:
+            logger.warning("a trusted proxy does not say whom it speaks for", extra={"address": peer})
+            raise refused.rpc_refusal(
+                400,
+                "client_address_unclear",
+                jsonrpc.INVALID_REQUEST,
+                "The proxy in front of the gateway does not say from which address it was called.",
+            )
+        return address
 
     # Identity and admission.
 
@@ -477,7 +496,8 @@ class GatewayApp:
     async def _refuse(self, scope: Mapping[str, Any], slug: str, reply: Reply, refusal: refused.Refused) -> None:
         """Count the refusal in the record and answer it."""
         client = scope.get("client")
-        self._recorder.refused(refusal.code, client[0] if client else "", slug, refusal.about)
+        address = scope.get(_ADDRESS) or (client[0] if client else "")
+        self._recorder.refused(refusal.code, address, slug, refusal.about)
         if reply.is_streaming or reply.is_done:
             return
         content_type = errors.JSON if refusal.body else b""

@@ -24,6 +24,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -65,6 +66,9 @@ class GatewayProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        if isinstance(self.app, ProxyHeadersMiddleware):
+            # It believes any peer on the loopback by default. Whom to believe is a setting of ours (`client_address`).
+            self.app = self.app.app
         self._may_remember = config.limit_concurrency is None and not self.access_log and not config.reset_contextvars
         self._heads: dict[bytes, tuple[Scope, int]] = {}
         self._learned: tuple[bytes, Scope, int] | None = None

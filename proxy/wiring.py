@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.db import connection
 
+from accounts.client_address import TrustedProxies
 from accounts.introspection import Introspector
 from accounts.jwks import KeySource
 from proxy.app import Bounds, GatewayApp, Site
@@ -190,6 +191,7 @@ class DataPath:
                 settings.WARDGATE_PUBLIC_URL,
                 frozenset(host.lower() for host in settings.ALLOWED_HOSTS),
                 frozenset(settings.WARDGATE_ALLOWED_ORIGINS),
+                TrustedProxies.parse(settings.WARDGATE_TRUSTED_PROXIES, settings.WARDGATE_PROXY_HOPS),
             ),
             bounds=Bounds(
                 body_bytes=settings.WARDGATE_BODY_BYTES,

@@ -24,6 +24,7 @@ import uvloop
 
 from accounts import tokens
 from accounts.addresses import parse_upstream_url
+from accounts.client_address import TrustedProxies
 from bench.machine import CANDIDATE_CPU
 from bench.steps.pure import CALL, ISSUER, RAW_HEADERS, RESOURCE, answer, compiled_policy, log_lines
 
@@ -116,7 +117,7 @@ def application(upstream: Answered) -> Any:
     recorder = Recorder(Durable(), refuse_seconds=1, withhold_seconds=10)
     groups = SessionGroups(idle_seconds=1800)
     app = GatewayApp(
-        site=Site(ORIGIN, frozenset({"127.0.0.1"}), frozenset()),
+        site=Site(ORIGIN, frozenset({"127.0.0.1"}), frozenset(), TrustedProxies()),
         bounds=Bounds(4 << 20, 30, 65536, 100, 50, 30),
         policy=policy_source,
         authenticator=authenticator,

@@ -104,4 +104,6 @@ WARDGATE_CONSOLE_SESSION_SECONDS = env.integer("WARDGATE_CONSOLE_SESSION_SECONDS
 WARDGATE_CONSOLE_PROOF_SECONDS = env.integer("WARDGATE_CONSOLE_PROOF_SECONDS", 300, at_least=30)
 """How recently a person must have proved who they are for a dangerous action."""
 WARDGATE_TRUSTED_PROXIES = env.listing("WARDGATE_TRUSTED_PROXIES")
-"""Networks (CIDR) of reverse proxies whose X-Forwarded-For is believed when failed logins are counted by address."""
+"""Networks (CIDR) of reverse proxies whose X-Forwarded-For is believed; without any the socket's peer is the client."""
+WARDGATE_PROXY_HOPS = env.integer("WARDGATE_PROXY_HOPS", 1, at_least=1)
+"""How many trusted proxies every request passes: so many entries from the end of X-Forwarded-For stands the client."""
