@@ -64,6 +64,8 @@ CONFIGURATION: Final[Mapping[str, Configured]] = {
     "accounts.rolegrant": Configured(_AUDIT, _OWNERSHIP),
     "accounts.user": Configured(_AUDIT, _OWNERSHIP),
     "accounts.consolesession": Configured(_AUDIT, _OWNERSHIP),
+    "gateway_sessions.recordaccess": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
+    "gateway_sessions.savedview": Configured(EVERYBODY, EVERYBODY),
     "accounts.apitoken": Configured(_AUDIT, _OWNERSHIP),
     "accounts.signingkey": Configured(_AUDIT, _OWNERSHIP),
     "axes.accessattempt": Configured(_AUDIT, _OWNERSHIP),
@@ -75,6 +77,10 @@ EVIDENCE: Final[Mapping[str, frozenset[Role]]] = {
     "gateway_sessions.gatewayinstance": EVERYBODY,
     "gateway_sessions.event": _AUDIT,
     "gateway_sessions.activity": EVERYBODY,
+    "gateway_sessions.callindex": EVERYBODY,
+    "gateway_sessions.indexcursor": _AUDIT,
+    "gateway_sessions.readevent": _AUDIT,
+    "gateway_sessions.sessionstop": EVERYBODY,
     "policies.policystate": EVERYBODY,
     "policies.policyversion": EVERYBODY,
     "accounts.revocationstate": EVERYBODY,
@@ -111,7 +117,11 @@ NOBODY: Final = frozenset(
 )
 """Models of the machinery, which no role reaches."""
 
-SPECIAL: Final[Mapping[str, frozenset[Role]]] = {}
+SPECIAL: Final[Mapping[str, frozenset[Role]]] = {
+    "gateway_sessions.see_all_sessions": frozenset({Role.AUDITOR, Role.APPROVER, Role.OPERATOR, Role.OWNER}),
+    "gateway_sessions.end_session": _OPERATION,
+    "gateway_sessions.unmask_session": _OWNERSHIP,
+}
 """Permissions of their own, such as the one to decide a held call, and who has them."""
 
 _WRITES = ("add", "change", "delete")

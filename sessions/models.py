@@ -7,6 +7,22 @@ import uuid
 from django.db import models
 from django.utils import timezone
 
+from .reading_models import ReadEvent, RecordAccess, SessionStop
+from .search_models import CallIndex, IndexCursor, SavedView
+
+__all__ = [
+    "Activity",
+    "CallIndex",
+    "Event",
+    "GatewayInstance",
+    "IndexCursor",
+    "ReadEvent",
+    "RecordAccess",
+    "SavedView",
+    "Session",
+    "SessionStop",
+]
+
 
 class GatewayInstance(models.Model):
     """One gateway process, from start to end: the owner of one hash chain and of its open intents.
@@ -62,6 +78,11 @@ class Session(models.Model):
 
     class Meta:
         ordering = ["-started_at"]
+        permissions = [
+            ("see_all_sessions", "Can see every session, not only their own and their connections'"),
+            ("unmask_session", "Can see what is recorded unmasked, where anything is"),
+            ("end_session", "Can end a session that is under way"),
+        ]
         indexes = [
             models.Index(fields=["-started_at"], name="session_recent"),
             models.Index(fields=["principal", "-started_at"], name="session_of_principal"),
