@@ -179,7 +179,7 @@ def _set(holder: Attributes, name: str, kind: str, value: Any, *, is_core: bool)
     elif name in schemas.MULTIPLE or isinstance(held, list) or isinstance(value, list):
         kept = held if kind == "add" and isinstance(held, list) else []
         holder[name] = _joined(kept, values.elements(value))
-    elif name in schemas.COMPLEX or isinstance(held, dict):
+    elif name in schemas.COMPLEX or isinstance(held, dict) or isinstance(value, dict):
         given = {"value": value} if name == "manager" and isinstance(value, str) else value
         if not isinstance(given, dict):
             raise bad_value("The value of this attribute is an object.")
@@ -212,12 +212,13 @@ def _apply_to_matching(holder: Attributes, name: str, kind: str, path: Path, val
     given = {path.sub: None if kind == "remove" else value} if path.sub else value
     if not isinstance(given, dict):
         raise bad_value("The value that a filter finds is an object.")
-    if kind != "remove" and not any(_matches(part, terms) for part in held):
-        held = [*held, {term.attribute: term.value for term in terms}]
+    wanted = {term.attribute: term.value for term in terms}
+    # What the filter itself would not find is not added: sent again, it would be added once more each time.
+    if kind != "remove" and not any(_matches(part, terms) for part in held) and _matches(_merged(wanted, given), terms):
+        held = [*held, wanted]
     changed = [values.element(_merged(part, given)) if _matches(part, terms) else part for part in held]
-    holder[name] = _with_one_primary(
-        changed, preferred=[after for before, after in zip(held, changed, strict=True) if after is not before]
-    )
+    touched = [after for before, after in zip(held, changed, strict=True) if after is not before]
+    holder[name] = _with_one_primary([part for part in changed if part], preferred=touched)
     _drop_empty(holder, name)
 
 

@@ -84,6 +84,7 @@ def test_a_token_comes_back_as_the_original_principal_with_less(signer):
         display_name="",
         email="",
         token_digest=identity.token_digest,
+        twin_digest=identity.twin_digest,
         token_id="row-1",
         audiences=frozenset({f"{PUBLIC}/mcp/orders"}),
         issued_at=NOW,

@@ -6,7 +6,7 @@ import copy
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from accounts.scim import patch, schemas, values
@@ -109,6 +109,12 @@ def test_a_value_that_is_not_clearly_active_or_not_is_refused(value):
             {schemas.ENTERPRISE: {"department": "Engines", "manager": {"value": "7"}}},
         ),
         ([replace("urn:acme:1.0:User:badge", "7")], {"urn:acme:1.0:User": {"badge": "7"}}),
+        ([replace('emails[type eq "other"]', {"type": None})], {}),
+        ([replace('emails[type eq "other"]', {"type": "third", "value": "x@y"})], {}),
+        (
+            [replace("urn:acme:1.0:User:badge", {"value": None, "colour": "red"})],
+            {"urn:acme:1.0:User": {"badge": {"colour": "red"}}},
+        ),
         ([replace("shoeSize", 41)], {"shoeSize": 41}),
         ([{"op": "replace", "value": {"id": USER_ID, "schemas": [], "meta": {}, "groups": []}}], {}),
         ([replace("password", "secret-9")], {}),
@@ -236,6 +242,9 @@ def test_any_operations_are_applied_whole_or_refused_and_leave_the_original_alon
     assert json.dumps(ADA) == before
 
 
+@example({"op": "add", "value": {"value": None}, "path": "urn:x:y:tag"})
+@example({"op": "add", "value": {"type": None}, "path": 'emails[type eq "work"]'})
+@example({"op": "replace", "value": {"type": "third"}, "path": 'emails[type eq "work"]'})
 @given(
     st.fixed_dictionaries(
         {"op": st.sampled_from(["add", "replace", "remove"]), "value": json_values, "path": paths_of_users}
