@@ -252,11 +252,11 @@ def _merged(held: Mapping[str, Any], given: Mapping[str, Any]) -> Attributes:
 
 def _joined(held: list[Any], added: list[Any]) -> list[Any]:
     """Return the values of both without repetition; of several primary ones the last that was added stays so."""
-    joined = list(held)
-    for part in added:
+    joined, new = list(held), _with_one_primary(added, preferred=added)
+    for part in new:
         if part not in joined:
             joined.append(part)
-    return _with_one_primary(joined, preferred=added)
+    return _with_one_primary(joined, preferred=new)
 
 
 def _with_one_primary(parts: list[Any], *, preferred: list[Any]) -> list[Any]:

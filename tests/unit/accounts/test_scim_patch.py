@@ -244,6 +244,7 @@ def test_any_operations_are_applied_whole_or_refused_and_leave_the_original_alon
 
 @example({"op": "add", "value": {"value": None}, "path": "urn:x:y:tag"})
 @example({"op": "add", "value": {"type": None}, "path": 'emails[type eq "work"]'})
+@example({"op": "add", "value": [{"primary": True}, {"primary": True, "value": "x"}], "path": "roles"})
 @example({"op": "replace", "value": {"type": "third"}, "path": 'emails[type eq "work"]'})
 @given(
     st.fixed_dictionaries(
