@@ -121,6 +121,7 @@ SPECIAL: Final[Mapping[str, frozenset[Role]]] = {
     "gateway_sessions.see_all_sessions": frozenset({Role.AUDITOR, Role.APPROVER, Role.OPERATOR, Role.OWNER}),
     "gateway_sessions.end_session": _OPERATION,
     "gateway_sessions.unmask_session": _OWNERSHIP,
+    "policies.publish_policyversion": _OPERATION,
 }
 """Permissions of their own, such as the one to decide a held call, and who has them."""
 

@@ -227,6 +227,7 @@ class PolicyVersion(models.Model):
 
     class Meta:
         ordering = ["-number"]
+        permissions = [("publish_policyversion", "Can bring drafts and earlier versions of policy into force")]
 
     def __str__(self) -> str:
         return f"Policy version {self.number}"

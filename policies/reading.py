@@ -9,47 +9,76 @@ from typing import Any
 from connections.models import Connection
 
 from . import documents
-from .models import AccessGrant, Guardrail, MaskingPattern, PolicyTest
+from .explaining import Explanation, explain
+from .models import AccessGrant, Guardrail, MaskingPattern, PolicyTest, PolicyVersion
 from .rehearsal import CaseRefused, Rehearsal, read_case
 from .rows import connection_facts, policy_rows
 
 
 @dataclass(frozen=True, slots=True)
-class FailingTest:
-    """A policy test that policy does not meet."""
+class Outcome:
+    """What a policy test got. `said` is None when the case could not be asked; `refusal` says why then."""
 
     name: str
     expected: str
-    got: str
-    rule: str
+    wanted: str
+    said: Explanation | None
+    refusal: str = ""
+
+    @property
+    def got(self) -> str:
+        """The verdict, or why there is none."""
+        return f"no answer ({self.refusal})" if self.said is None else self.said.decision.verdict.effect.value
+
+    @property
+    def rule(self) -> str:
+        """The rule that decided."""
+        return "" if self.said is None else self.said.decision.verdict.rule
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the test passes: the expected verdict, by the wanted rule if it names one."""
+        return self.got == self.expected and self.wanted in {"", self.rule}
 
     def __str__(self) -> str:
-        return f'"{self.name}" expects {self.expected} and gets {self.got} by "{self.rule}"'
+        wanted = f' by "{self.wanted}"' if self.wanted else ""
+        return f'"{self.name}" expects {self.expected}{wanted} and gets {self.got} by "{self.rule}"'
 
 
 def rehearsal_now() -> Rehearsal:
     """Return all active policy, ready to be asked without a call."""
-    connections = Connection.objects.filter(is_active=True)
-    return Rehearsal(policy_rows(), {row.slug: (str(row.pk), connection_facts(row)) for row in connections})
+    connections = list(Connection.objects.filter(is_active=True))
+    return Rehearsal(
+        policy_rows(),
+        {row.slug: (str(row.pk), connection_facts(row)) for row in connections},
+        frozenset(row.slug for row in connections if row.pins_tools),
+    )
 
 
-def failing_tests(*, now: datetime, rehearsal: Rehearsal | None = None) -> list[FailingTest]:
-    """Run the active policy tests against policy as it stands, or against `rehearsal`; return those that fail."""
+def outcomes_of_tests(*, now: datetime, rehearsal: Rehearsal | None = None) -> list[Outcome]:
+    """Run the active policy tests against policy as it stands, or against `rehearsal`; return what each one got.
+
+    Tests ask policy alone: whether a tool was reviewed in the catalogue is not part of it.
+    """
     tests = list(PolicyTest.objects.filter(is_active=True))
     if not tests:
         return []
     asked = rehearsal or rehearsal_now()
-    return [failure for test in tests if (failure := _failure(test, asked, now)) is not None]
+    return [outcome_of(test.name, test.given, test.expected, test.rule, asked, now) for test in tests]
 
 
-def _failure(test: PolicyTest, rehearsal: Rehearsal, now: datetime) -> FailingTest | None:
+def failing_tests(*, now: datetime, rehearsal: Rehearsal | None = None) -> list[Outcome]:
+    """Run the active policy tests likewise; return those that fail."""
+    return [outcome for outcome in outcomes_of_tests(now=now, rehearsal=rehearsal) if not outcome.is_met]
+
+
+def outcome_of(name: str, given: object, expected: str, rule: str, asked: Rehearsal, now: datetime) -> Outcome:
+    """Run one case against `asked`."""
     try:
-        verdict = rehearsal.decision(read_case(test.given, now=now.timestamp())).verdict
+        said = explain(asked, read_case(given, now=now.timestamp()))
     except CaseRefused as error:
-        return FailingTest(test.name, test.expected, f"no answer ({error})", "")
-    if verdict.effect.value == test.expected and test.rule in {"", verdict.rule}:
-        return None
-    return FailingTest(test.name, test.expected, verdict.effect.value, verdict.rule)
+        return Outcome(name, expected, rule, None, str(error))
+    return Outcome(name, expected, rule, said)
 
 
 def document_now() -> dict[str, list[dict[str, Any]]]:
@@ -66,6 +95,11 @@ def document_now() -> dict[str, list[dict[str, Any]]]:
             "tests": [_test(row) for row in PolicyTest.objects.all()],
         }
     )
+
+
+def newest_number() -> int:
+    """Return the number of the newest version, 0 when nothing was ever published."""
+    return PolicyVersion.objects.order_by("-number").values_list("number", flat=True).first() or 0
 
 
 def grant_entry(row: AccessGrant) -> dict[str, Any]:

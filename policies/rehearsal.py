@@ -11,13 +11,15 @@ from datetime import datetime
 from typing import Any
 
 from .engine.compile import PatternRefused, compile_connection
-from .engine.facts import ConnectionFacts, Facts, History
+from .engine.facts import ConnectionFacts, Facts, History, Past
 from .engine.narrowing import Narrowing
 from .engine.rules import Call, ConnectionPolicy, Decision, Kind, Rule, decision, has_access
 from .rows import PolicyRows
 
 KINDS: Mapping[str, Kind] = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
-_MEMBERS = frozenset({"identity", "connection", "method", "name", "arguments", "time", "address", "client"})
+_MEMBERS = frozenset({"identity", "connection", "method", "name", "arguments", "time", "address", "client", "history"})
+_PAST_MEMBERS = frozenset({"seconds_ago", "connection", "name", "bytes", "labels", "values"})
+_MAX_PAST = 1_000
 _IDENTITY_MEMBERS = frozenset({"issuer", "subject", "groups", "kind", "client_id", "actors", "audiences"})
 
 
@@ -66,10 +68,12 @@ class Rehearsal:
     Args:
         rows: all policy.
         connections: by slug, the id and what rules may know of it.
+        pinning: slugs of the connections whose tools have to be reviewed; the verdict of policy does not look at it.
     """
 
     rows: PolicyRows
     connections: Mapping[str, tuple[str, ConnectionFacts]]
+    pinning: frozenset[str] = frozenset()
     _policies: dict[str, ConnectionPolicy] = field(default_factory=dict)
     _compiled: dict[int, Rule] = field(default_factory=dict)
 
@@ -117,7 +121,9 @@ def read_case(given: object, *, now: float) -> Case:
     """Return the case that `given` describes, an object as policy tests and the simulator write it.
 
     Args:
-        given: identity (issuer, subject, groups, kind, client_id), connection, method, name, arguments, time, address.
+        given: identity (issuer, subject, groups, kind, client_id), connection, method, name, arguments, time, address,
+            client (name, version), and history: earlier calls, each with seconds_ago, connection, name, and if need be
+            bytes, labels and values (texts, by argument).
         now: used without a `time`, in epoch seconds.
 
     Raises:
@@ -137,15 +143,44 @@ def read_case(given: object, *, now: float) -> Case:
     if not isinstance(client, Mapping):
         raise CaseRefused("client", "write an object with name and version")
     _only(client, frozenset({"name", "version"}), "client")
+    moment = _time(given.get("time"), now)
     facts = Facts(
-        now=_time(given.get("time"), now),
+        now=moment,
         address=_text(given, "address", ""),
         client_name=_text(client, "name", ""),
         client_version=_text(client, "version", ""),
         arguments=dict(arguments),
-        history=History(),
+        history=_history(given.get("history", []), moment),
     )
     return Case(_somebody(given.get("identity")), _text(given, "connection"), method, name, facts)
+
+
+def _history(given: object, now: float) -> History:
+    if not isinstance(given, list | tuple) or len(given) > _MAX_PAST:
+        raise CaseRefused("history", f"write a list of at most {_MAX_PAST} earlier calls")
+    found = [_past(entry, f"history, call {number}", now) for number, entry in enumerate(given, start=1)]
+    return History(tuple(sorted(found, key=lambda past: past.at)))
+
+
+def _past(given: object, place: str, now: float) -> Past:
+    if not isinstance(given, Mapping):
+        raise CaseRefused(place, "write an object with seconds_ago, connection and name")
+    _only(given, _PAST_MEMBERS, place)
+    ago, size, values = given.get("seconds_ago", 0), given.get("bytes", 0), given.get("values", {})
+    if isinstance(ago, bool) or not isinstance(ago, int | float) or not 0 <= ago < 1e9:
+        raise CaseRefused(place, "seconds_ago is a number from 0")
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise CaseRefused(place, "bytes is a whole number from 0")
+    if not isinstance(values, Mapping) or not all(isinstance(text, str) for pair in values.items() for text in pair):
+        raise CaseRefused(place, "values is an object of texts, by argument")
+    for member in ("connection", "name"):
+        if not isinstance(given.get(member), str) or not given[member]:
+            raise CaseRefused(place, f"{member} is missing")
+    try:
+        labels = _texts(given.get("labels", []), "labels")
+    except CaseRefused:
+        raise CaseRefused(place, "labels is a list of texts") from None
+    return Past(now - ago, given["connection"], given["name"], size, tuple(labels), dict(values))
 
 
 def _somebody(given: object) -> Somebody:

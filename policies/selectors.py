@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 
-from .models import AccessGrant, Guardrail, MaskingPattern
+from .models import AccessGrant, Guardrail, MaskingPattern, PolicyDraft, PolicyTest, PolicyVersion
 
 
 def grants_visible_to(*, user: User) -> QuerySet[AccessGrant]:
@@ -28,3 +28,34 @@ def masking_patterns_visible_to(*, user: User) -> QuerySet[MaskingPattern]:
     if not user.has_perm("policies.view_maskingpattern"):
         return MaskingPattern.objects.none()
     return MaskingPattern.objects.select_related("connection")
+
+
+def versions_visible_to(*, user: User) -> QuerySet[PolicyVersion]:
+    """Return the versions of policy that `user` may see: all with the permission, none without."""
+    if not user.has_perm("policies.view_policyversion"):
+        return PolicyVersion.objects.none()
+    return PolicyVersion.objects.all()
+
+
+def version_before(version: PolicyVersion) -> PolicyVersion | None:
+    """Return the version that was in force before `version`."""
+    return PolicyVersion.objects.filter(number__lt=version.number).order_by("-number").first()
+
+
+def drafts_visible_to(*, user: User) -> QuerySet[PolicyDraft]:
+    """Return the drafts that `user` may see: all with the permission, none without."""
+    if not user.has_perm("policies.view_policydraft"):
+        return PolicyDraft.objects.none()
+    return PolicyDraft.objects.select_related("author")
+
+
+def policy_tests_visible_to(*, user: User) -> QuerySet[PolicyTest]:
+    """Return the policy tests that `user` may see: all with the permission, none without."""
+    if not user.has_perm("policies.view_policytest"):
+        return PolicyTest.objects.none()
+    return PolicyTest.objects.all()
+
+
+def may_simulate(*, user: User) -> bool:
+    """Tell whether `user` may ask policy without a call: an answer shows grants and guardrails."""
+    return user.has_perms(["policies.view_accessgrant", "policies.view_guardrail"])

@@ -14,13 +14,15 @@ from django.db import DatabaseError
 
 from connections import catalogue, definitions
 from connections.definitions import Pinned
+from policies.engine import review
+from policies.engine.review import UNKNOWN_TOOL
 from policies.engine.verdicts import Deny
 from proxy.ports import Call, RecordUnavailable
 from proxy.protocol import mcp
 from proxy.store import Store
 
-UNKNOWN_TOOL = Deny("unknown-tool", "the catalogue has no such tool")
-NOT_REVIEWED = Deny("tool-review", "its definition is new or has changed, and nobody has reviewed it yet")
+__all__ = ["UNKNOWN_TOOL", "StoredCatalogue", "refusal"]
+
 _REMEMBERED = 2_000
 _REMEMBERED_BYTES = 8_192
 
@@ -85,14 +87,5 @@ class StoredCatalogue:
 
 
 def refusal(call: Call) -> Deny | None:
-    """Return why a tool may not be called although policy might allow it; None when nothing is against it.
-
-    A connection whose tools have never been listed has no catalogue to compare with: there, policy alone decides.
-    """
-    known = call.route.catalogue
-    if call.kind != "tool" or not known:
-        return None
-    tool = known.get(call.name or "")
-    if tool is None:
-        return UNKNOWN_TOOL
-    return None if tool.is_accepted else NOT_REVIEWED
+    """Return why a tool may not be called although policy might allow it; None when nothing is against it."""
+    return review.refusal(call.asked, call.route.catalogue)

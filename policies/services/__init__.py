@@ -5,6 +5,7 @@ The version of the policy moves by database triggers in the same transaction (`m
 
 from __future__ import annotations
 
+from .checking import Checked, Problem, document_check, document_rehearsal
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save
 from .masking import masking_pattern_delete, masking_pattern_save
@@ -24,9 +25,13 @@ from .versions import (
 
 __all__ = [
     "AlreadyPublished",
+    "Checked",
     "DraftOutdated",
+    "Problem",
     "Publisher",
     "document_apply",
+    "document_check",
+    "document_rehearsal",
     "draft_delete",
     "draft_publish",
     "draft_rebase",

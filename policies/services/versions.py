@@ -17,8 +17,9 @@ from accounts.services import principal_ensure
 from connections.models import Connection
 from policies import documents
 from policies.documents import Change, DocumentRefused
+from policies.merging import merged
 from policies.models import AccessGrant, Guardrail, MaskingPattern, PolicyDraft, PolicyState, PolicyTest, PolicyVersion
-from policies.reading import document_now, grant_entry
+from policies.reading import document_now, grant_entry, newest_number
 from policies.rehearsal import CaseRefused, read_case
 
 from .grants import grant_delete, grant_save
@@ -109,13 +110,13 @@ def draft_save(
     if document is None:
         if draft_id is None:
             draft.document = document_now()
-            draft.base_number = _newest_number()
+            draft.base_number = newest_number()
     else:
         try:
             draft.document = documents.canonical(document)
         except DocumentRefused as error:
             refusals.add("document", "document_refused", f"{error}.")
-        draft.base_number = draft.base_number or _newest_number()
+        draft.base_number = draft.base_number or newest_number()
     draft.name = name
     draft.comment = comment
     draft.changed_at = now
@@ -147,19 +148,21 @@ def draft_publish(*, draft_id: UUID, by: Publisher, now: datetime) -> list[Chang
         if draft.published_number is not None:
             raise AlreadyPublished("This draft was published already. Make a new one.")
         PolicyState.objects.select_for_update().get(pk=1)
-        if draft.base_number != _newest_number():
+        if draft.base_number != newest_number():
             raise DraftOutdated(
-                "Policy has changed since this draft was made. Look at the difference, and save it anew on top."
+                "Policy has changed since this draft was made. Bring it up to date, and look at the difference again."
             )
         changes = document_apply(document=draft.document, by=by, now=now)
-        draft.published_number = _newest_number()
+        draft.published_number = newest_number()
         draft.save(update_fields=["published_number"])
     return changes
 
 
 @transaction.atomic
-def draft_rebase(*, draft_id: UUID, now: datetime) -> PolicyDraft:
-    """Take the newest version as the base of a draft; the document stays, so look at the difference first.
+def draft_rebase(*, draft_id: UUID, now: datetime) -> tuple[PolicyDraft, tuple[Change, ...]]:
+    """Put what a draft changes on top of policy as it is now; return it, and where both changed one entry.
+
+    There the draft's entry stands: look at the difference before it is published.
 
     Raises:
         PolicyDraft.DoesNotExist: there is no such draft.
@@ -168,10 +171,14 @@ def draft_rebase(*, draft_id: UUID, now: datetime) -> PolicyDraft:
     draft = PolicyDraft.objects.select_for_update().get(pk=draft_id)
     if draft.published_number is not None:
         raise AlreadyPublished("This draft was published already. Make a new one.")
-    draft.base_number = _newest_number()
+    PolicyState.objects.select_for_update().get(pk=1)
+    base = PolicyVersion.objects.filter(pk=draft.base_number).first()
+    found = merged({} if base is None else base.document, draft.document, document_now())
+    draft.document = found.document
+    draft.base_number = newest_number()
     draft.changed_at = now
-    draft.save(update_fields=["base_number", "changed_at"])
-    return draft
+    draft.save(update_fields=["document", "base_number", "changed_at"])
+    return draft, found.conflicts
 
 
 @transaction.atomic
@@ -216,10 +223,6 @@ def policy_test_delete(*, test_id: int, by: Publisher | None = None, now: dateti
     """
     PolicyTest.objects.get(pk=test_id).delete()
     publish(by, now=now)
-
-
-def _newest_number() -> int:
-    return PolicyVersion.objects.order_by("-number").values_list("number", flat=True).first() or 0
 
 
 def _remove(change: Change, now: datetime) -> None:

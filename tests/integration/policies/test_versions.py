@@ -14,6 +14,7 @@ from policies import documents, services
 from policies.documents import DocumentRefused
 from policies.models import AccessGrant, Guardrail, PolicyState, PolicyTest, PolicyVersion
 from policies.reading import document_now, rehearsal_now
+from policies.rehearsal import read_case
 
 pytestmark = pytest.mark.django_db
 
@@ -161,17 +162,65 @@ def test_a_draft_is_published_as_one_version(connection, group):
 def test_a_draft_does_not_undo_what_was_changed_since(connection, group):
     filled(connection, group)
     draft = services.draft_save(name="old", now=NOW)
+    document = {**draft.document, "masking_patterns": []}
+    services.draft_save(draft_id=draft.pk, name="old", document=document, now=NOW)
     services.guardrail_save(name="newer", effect="deny", now=NOW)
     with pytest.raises(services.DraftOutdated):
         services.draft_publish(draft_id=draft.pk, by=services.Publisher(), now=NOW)
-    services.draft_rebase(draft_id=draft.pk, now=NOW)
-    services.draft_publish(draft_id=draft.pk, by=services.Publisher(), now=NOW)
-    assert list(Guardrail.objects.values_list("name", flat=True)) == ["no deletes"]
+    _, conflicts = services.draft_rebase(draft_id=draft.pk, now=NOW)
+    changes = services.draft_publish(draft_id=draft.pk, by=services.Publisher(), now=NOW)
+    assert conflicts == ()
+    assert [(change.section, change.kind) for change in changes] == [("masking_patterns", "removed")]
+    assert list(Guardrail.objects.values_list("name", flat=True)) == ["newer", "no deletes"]
+
+
+def test_where_both_changed_one_entry_the_draft_stands_and_the_conflict_is_told(connection, group):
+    filled(connection, group)
+    draft = services.draft_save(name="softer", now=NOW)
+    [rule] = draft.document["guardrails"]
+    document = {**draft.document, "guardrails": [{**rule, "effect": "hold"}]}
+    services.draft_save(draft_id=draft.pk, name="softer", document=document, now=NOW)
+    services.guardrail_save(name="no deletes", effect="deny", names=["delete_*"], reason="ask", now=NOW)
+    draft, [conflict] = services.draft_rebase(draft_id=draft.pk, now=NOW)
+    assert (conflict.key, conflict.before["reason"], conflict.after["effect"]) == ("no deletes", "ask", "hold")
+    assert draft.document["guardrails"][0]["effect"] == "hold"
+
+
+def test_a_document_that_is_tried_out_tells_its_changes_and_its_tests_and_changes_nothing(connection, group):
+    filled(connection, group)
+    before = document_now()
+    tests = [{"name": "ops cannot delete", "given": GIVEN, "expected": "deny", "rule": "no deletes"}]
+    checked = services.document_check(document={**before, "guardrails": [], "tests": tests}, now=NOW)
+    assert {(change.section, change.kind) for change in checked.changes} == {
+        ("guardrails", "removed"),
+        ("tests", "added"),
+    }
+    assert [str(outcome) for outcome in checked.failing] == [
+        '"ops cannot delete" expects deny by "no deletes" and gets allow by "grant"'
+    ]
+    assert not checked.is_publishable
+    assert services.document_check(document={**before, "tests": tests}, now=NOW).is_publishable
+    assert document_now() == before
+
+
+def test_a_document_that_cannot_be_applied_is_told_with_its_place_and_its_difference(connection, group):
+    filled(connection, group)
+    document = {"guardrails": [{"name": "x", "effect": "deny", "condition": "args.q =="}]}
+    checked = services.document_check(document=document, now=NOW)
+    assert (checked.problem.place, checked.is_publishable) == ("guardrails, x", False)
+    assert "condition" in checked.problem.hint
+    assert "x" in {change.key for change in checked.changes}
+
+
+def test_a_document_is_asked_without_being_in_force(connection, group):
+    filled(connection, group)
+    asked = services.document_rehearsal(document={**document_now(), "guardrails": []}, now=NOW)
+    case = read_case(GIVEN, now=NOW.timestamp())
+    assert asked.decision(case).verdict.effect.value == "allow"
+    assert rehearsal_now().decision(case).verdict.effect.value == "deny"
 
 
 def test_policy_is_asked_without_a_call(connection, group):
-    from policies.rehearsal import read_case
-
     filled(connection, group)
     asked = rehearsal_now()
     denied = asked.decision(read_case(GIVEN, now=NOW.timestamp())).verdict
