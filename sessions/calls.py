@@ -24,8 +24,26 @@ OUTCOMES = {
 }
 """The names of events that end a call, and the state that each leaves it in."""
 
+CLOSINGS = frozenset({*OUTCOMES, "gateway:call:denied", "client:message:relayed"})
+"""The names of events after which a call has no more."""
+
 OPEN = "open"
 """State of a call that was sent, or may have been, and has no outcome yet."""
+
+MARKERS = ("denied", "held", "masked", "error", "slow")
+"""What is marked on the timeline."""
+
+TROUBLES = frozenset({"upstream_error", "not_sent", "aborted_by_client", "outcome_unknown"})
+"""States that are neither good nor a refusal."""
+
+SLOW_US = 1_000_000
+"""A call that takes this many microseconds is marked as slow."""
+
+WAITING = frozenset({"opened", "requested", "joined", "shown", "seen", "viewed", "notified", "reminded", "waiting"})
+"""Last parts of the names of approval events that decide nothing."""
+
+APPROVAL = "approval:"
+"""How the names of events about the approval of a held call begin."""
 
 MESSAGE_BYTES = 64 * 1024 * 1024
 """Longest payload that is unpacked for reading; the data path keeps its own, smaller limits."""
@@ -37,7 +55,11 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event as it is stored, without its payload's compression being undone."""
+    """An event as it is stored, without its payload's compression being undone.
+
+    `position` grows along the session and says where to go on reading. `payload_bytes` is the stored size of the
+    payload, also when the payload itself was not read.
+    """
 
     seq: int
     at: datetime
@@ -46,6 +68,8 @@ class Entry:
     body: str
     payload: bytes | None = None
     hash: bytes = b""
+    position: int = 0
+    payload_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +96,24 @@ class Step:
     at: datetime
     name: str
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What became of a held call at one moment: `action` is the last part of the event's name, `facts` its body."""
+
+    at: datetime
+    action: str
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a rule that is only observed would have done."""
+
+    rule: str
+    verdict: str
+    why: str
 
 
 @dataclass(slots=True)
@@ -105,6 +147,12 @@ class CallView:
     upstream_us: int | None = None
     total_us: int | None = None
     steps: list[Step] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+    observed: list[Observed] = field(default_factory=list)
+    approvals: list[Approval] = field(default_factory=list)
+    position: int = 0
+    last_position: int = 0
+    payload_bytes: int = 0
 
     @property
     def title(self) -> str:
@@ -123,6 +171,36 @@ class CallView:
         """How many values were masked."""
         return sum(self.hits.values())
 
+    @property
+    def begins_at(self) -> datetime:
+        """When the request was received, as far as the record says; else its first event."""
+        return self.received_at if self.received_at is not None and self.received_at <= self.at else self.at
+
+    @property
+    def ends_at(self) -> datetime:
+        """When the last that is known of it happened."""
+        return max([self.begins_at, self.ended_at or self.at, *(step.at for step in self.steps[-1:])])
+
+    @property
+    def held_us(self) -> int | None:
+        """How long it waited for a decision of somebody; None when it was not held."""
+        if self.approvals:
+            decided = next((step.at for step in self.approvals if step.action not in WAITING), None)
+            return max(0, _microseconds((decided or self.ends_at) - self.approvals[0].at))
+        return self.waiting_us or 0 if self.verdict == "hold" else None
+
+    @property
+    def markers(self) -> list[str]:
+        """What makes the call worth a look: of `MARKERS`, in their order."""
+        found = {
+            "denied": self.state == "denied" and self.verdict != "hold",
+            "held": self.held_us is not None,
+            "masked": bool(self.hits),
+            "error": self.state in TROUBLES or any(message.is_withheld for message in self.messages),
+            "slow": (self.total_us or 0) >= SLOW_US,
+        }
+        return [name for name in MARKERS if found[name]]
+
 
 def fold(events: Iterable[Entry]) -> list[CallView]:
     """Return the calls of `events`, in the order in which they began; events without a call are left out."""
@@ -132,7 +210,7 @@ def fold(events: Iterable[Entry]) -> list[CallView]:
             continue
         call = calls.get(event.call_id)
         if call is None:
-            call = calls[event.call_id] = CallView(event.call_id, event.at)
+            call = calls[event.call_id] = CallView(event.call_id, event.at, position=event.position)
         _apply(call, event)
     return list(calls.values())
 
@@ -164,7 +242,11 @@ def body_of(event: Entry) -> dict[str, Any]:
 def _apply(call: CallView, event: Entry) -> None:
     body = body_of(event)
     call.steps.append(Step(event.seq, event.at, event.name, event.hash.hex()))
-    if event.name in OPENINGS:
+    call.last_position = max(call.last_position, event.position)
+    call.payload_bytes += event.payload_bytes
+    if event.name.startswith(APPROVAL):
+        call.approvals.append(Approval(event.at, event.name.rpartition(":")[2], _facts(body)))
+    elif event.name in OPENINGS:
         _open(call, event, body)
     elif event.name == "upstream:message:relayed":
         call.messages.append(_message(event, body))
@@ -186,6 +268,13 @@ def _open(call: CallView, event: Entry, body: dict[str, Any]) -> None:
     call.outbound_sha256 = _text(body.get("outbound_sha256"))
     call.outbound_bytes = _number(body.get("outbound_bytes"))
     call.request = payload_text(event.payload)
+    attributes, observed = body.get("attributes"), body.get("observed")
+    call.attributes = [_text(each) for each in attributes] if isinstance(attributes, list) else []
+    call.observed = [
+        Observed(*(_text(seen.get(key)) for key in ("rule", "verdict", "why")))
+        for seen in (observed if isinstance(observed, list) else [])
+        if isinstance(seen, dict)
+    ]
     call.received_at = _moment(body.get("received_us"))
     if call.received_at is not None:
         call.waiting_us = max(0, _microseconds(event.at - call.received_at))
@@ -226,6 +315,10 @@ def _counts(value: object) -> dict[str, int]:
     if not isinstance(value, dict):
         return {}
     return {str(key): count for key, count in value.items() if _number(count)}
+
+
+def _facts(body: dict[str, Any]) -> dict[str, str]:
+    return {str(key).replace("_", " "): _text(value) for key, value in body.items()}
 
 
 def _number(value: object) -> int | None:

@@ -1,20 +1,23 @@
-"""Reads of the record: who may see which sessions, and a session's calls in order."""
+"""Reads of the record: who may see which sessions, and a session's events and calls in order.
+
+Whoever reads the events of a session asks `events_of`, so that it makes no difference where they are kept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Max, Q, QuerySet
 from django.db.models.functions import Length
 
-from accounts.models import User
+from accounts.models import Principal, User
 
-from .calls import OPENINGS, CallView, Entry, body_of, fold
-from .models import Event, GatewayInstance, Session
+from .calls import APPROVAL, CLOSINGS, OPENINGS, CallView, Entry, body_of, fold
+from .models import CallIndex, Event, GatewayInstance, ReadEvent, RecordAccess, SavedView, Session, SessionStop
 
 PAGE_CALLS = 100
 SCAN_CALLS = 20_000
@@ -23,6 +26,14 @@ SCAN_CALLS = 20_000
 PAGE_PAYLOAD_BYTES = 2 * 1024 * 1024
 """Most recorded message bytes on one page, as stored; calls beyond it are shown in full on a page of their own."""
 
+SCAN_EVENTS_OF_PAGE = 5_000
+"""Most events that are read beyond a page to find how its calls ended."""
+
+_FIRST_CHUNK, _LARGEST_CHUNK = 500, 4_000
+_EARLIER = timedelta(hours=1)
+"""No event of a session is older than its begin, but the clocks of two processes may differ."""
+_BEFORE = 1_000
+"""How many positions before its verdict the approval of a call is looked for."""
 
 SCAN_EVENTS = 100_000
 """Most events that are read to count the calls of the last hour."""
@@ -52,6 +63,10 @@ class CallFilter:
             not wanted or wanted in name.casefold() or wanted in method.casefold()
         )
 
+    def matches_body(self, members: Mapping[str, Any]) -> bool:
+        """Tell whether the call that begins with an event of these members is listed."""
+        return self.matches(*(str(members.get(key) or "") for key in ("verdict", "method", "name")))
+
 
 @dataclass(frozen=True, slots=True)
 class CallPage:
@@ -66,10 +81,53 @@ class CallPage:
 
 
 def sessions_visible_to(*, user: User) -> QuerySet[Session]:
-    """Return the sessions that `user` may see: all with the permission, none without."""
+    """Return the sessions that `user` may see.
+
+    With the permission to see sessions: those of the own principal, of machines that the person owns, and of the
+    connections named in `RecordAccess`; with `see_all_sessions` besides, all of them.
+    """
     if not user.has_perm("gateway_sessions.view_session"):
         return Session.objects.none()
-    return Session.objects.select_related("principal", "connection")
+    sessions = Session.objects.select_related("principal", "connection")
+    return sessions if user.has_perm("gateway_sessions.see_all_sessions") else sessions.filter(_own(user))
+
+
+def calls_visible_to(*, user: User) -> QuerySet[CallIndex]:
+    """Return the calls of the index that `user` may find: those of the sessions that they may see."""
+    if not user.has_perm("gateway_sessions.view_session"):
+        return CallIndex.objects.none()
+    return (
+        CallIndex.objects.all()
+        if user.has_perm("gateway_sessions.see_all_sessions")
+        else CallIndex.objects.filter(_own(user))
+    )
+
+
+def contents_visible_to(*, user: User, session: Session) -> bool:
+    """Tell whether `user` may read what was asked and answered in a session that they may see."""
+    if user.has_perm("gateway_sessions.view_event"):
+        return True
+    if user.principal_id is not None and user.principal_id == session.principal_id:
+        return True
+    return RecordAccess.objects.filter(user=user, connection=session.connection_id, sees_contents=True).exists()
+
+
+def readable_calls_of(*, user: User, calls: QuerySet[CallIndex]) -> QuerySet[CallIndex]:
+    """Return those of `calls` whose contents `user` may read: others must not be found by a word of theirs."""
+    if user.has_perm("gateway_sessions.view_event"):
+        return calls
+    teams = RecordAccess.objects.filter(user=user, sees_contents=True).values("connection")
+    own = Q(connection__in=teams)
+    return calls.filter(own if user.principal_id is None else own | Q(principal=user.principal_id))
+
+
+def _own(user: User) -> Q:
+    teams = RecordAccess.objects.filter(user=user).values("connection")
+    own = Q(connection__in=teams)
+    if user.principal_id is None:
+        return own
+    machines = Principal.objects.filter(owner=user.principal_id).values("pk")
+    return own | Q(principal=user.principal_id) | Q(principal__in=machines)
 
 
 def events_visible_to(*, user: User) -> QuerySet[Event]:
@@ -77,6 +135,30 @@ def events_visible_to(*, user: User) -> QuerySet[Event]:
     if not user.has_perm("gateway_sessions.view_event"):
         return Event.objects.none()
     return Event.objects.all()
+
+
+def stopped_sessions() -> frozenset[bytes]:
+    """Return the ids, as 16 bytes, of the sessions that a person has ended: no process serves them any more."""
+    return frozenset(session_id.bytes for session_id in SessionStop.objects.values_list("session_id", flat=True))
+
+
+def saved_views_visible_to(*, user: User) -> QuerySet[SavedView]:
+    """Return the own saved views and those that others share, for those who may search."""
+    if not user.has_perm("gateway_sessions.view_savedview"):
+        return SavedView.objects.none()
+    return SavedView.objects.filter(Q(owner=user) | Q(is_shared=True)).select_related("owner")
+
+
+def readings_visible_to(*, user: User) -> QuerySet[ReadEvent]:
+    """Return who read what, for those with the permission."""
+    return ReadEvent.objects.all() if user.has_perm("gateway_sessions.view_readevent") else ReadEvent.objects.none()
+
+
+def record_access_visible_to(*, user: User) -> QuerySet[RecordAccess]:
+    """Return who sees the sessions of which connection, for those with the permission."""
+    if not user.has_perm("gateway_sessions.view_recordaccess"):
+        return RecordAccess.objects.none()
+    return RecordAccess.objects.select_related("user", "connection")
 
 
 def verdicts_since(*, since: datetime) -> VerdictCounts:
@@ -106,10 +188,52 @@ def instances_alive(*, now: datetime, dead_seconds: int) -> QuerySet[GatewayInst
     return GatewayInstance.objects.filter(ended_at=None, heartbeat_at__gte=now - timedelta(seconds=dead_seconds))
 
 
+def events_of(
+    session: Session,
+    *,
+    after: int = 0,
+    names: Collection[str] = (),
+    call_ids: Collection[UUID] | None = None,
+    payloads: bool = True,
+) -> Iterator[Entry]:
+    """Read the events of one session, in order; the only way in which pages and exports read a session.
+
+    Args:
+        session: whose record is read, wherever it is kept.
+        after: `Entry.position` of the last event that was read; 0 is the beginning.
+        names: only events with one of these names; empty for all.
+        call_ids: only events of these calls; None for all.
+        payloads: whether messages are read, too; without them `Entry.payload` is None and its size is known.
+    """
+    if call_ids is not None and not call_ids:
+        return
+    events = Event.objects.filter(session=session, id__gt=after, at__gte=session.started_at - _EARLIER)
+    if names:
+        events = events.filter(name__in=list(names))
+    if call_ids is not None:
+        events = events.filter(call_id__in=list(call_ids))
+    columns = ["id", "seq", "at", "call_id", "name", "body", "hash"]
+    rows = (
+        events.order_by("id")
+        .annotate(size=Length("payload"))
+        .values_list(*columns, "size", *["payload"][: int(payloads)])
+    )
+    # A reader that stops early must not have read everything: pages grow, and the first one is small.
+    size, last = _FIRST_CHUNK, after
+    while True:
+        found = list(rows.filter(id__gt=last)[:size])
+        for position, seq, at, call_id, name, body, digest, length, *rest in found:
+            payload = bytes(rest[0]) if rest and rest[0] is not None else None
+            yield Entry(seq, at, call_id, name, body, payload, bytes(digest), position, length or 0)
+        if len(found) < size:
+            return
+        last, size = found[-1][0], min(_LARGEST_CHUNK, 4 * size)
+
+
 def calls_of(
     *, session: Session, wanted: CallFilter | None = None, after: int = 0, limit: int = PAGE_CALLS
 ) -> CallPage:
-    """Return a page of the calls of `session`, in the order in which they began.
+    """Return a page of the calls of `session` with their messages, in the order in which they began.
 
     Args:
         session: whose record is read.
@@ -117,60 +241,98 @@ def calls_of(
         after: `CallPage.after` of the page before; 0 is the beginning.
         limit: most calls on the page.
     """
-    ids, following = _opened(session, wanted or CallFilter(), after, limit)
-    if not ids:
-        return CallPage([], following, frozenset())
-    shortened = _too_long(session, ids)
-    calls = fold(_entries(session, ids, without_payload=shortened))
-    return CallPage(calls, following, shortened)
+    page = outline_of(session=session, wanted=wanted, after=after, limit=limit)
+    if not page.calls:
+        return page
+    shortened = _too_long(page.calls)
+    whole = [call.id for call in page.calls if call.id not in shortened]
+    first = min(call.position for call in page.calls) - 1
+    found = {call.id: call for call in fold(events_of(session, after=first, call_ids=whole))}
+    return CallPage([found.get(call.id, call) for call in page.calls], page.after, shortened)
 
 
-def call_of(*, session: Session, call_id: UUID) -> CallView | None:
-    """Return one call with all its messages, None when the session has no such call."""
-    return next(iter(fold(_entries(session, [call_id], without_payload=frozenset()))), None)
+def outline_of(
+    *, session: Session, wanted: CallFilter | None = None, after: int = 0, limit: int = PAGE_CALLS
+) -> CallPage:
+    """Return a page of calls as `calls_of` does, but without their messages: what a list and a timeline need.
+
+    Events are read from `after` on until the calls of the page have ended, and `SCAN_EVENTS_OF_PAGE` further at most:
+    what a call that lasts longer did later is looked for by itself.
+    """
+    chosen = wanted or CallFilter()
+    ids: dict[UUID, None] = {}
+    left: set[UUID] = set()
+    kept: list[Entry] = []
+    following: int | None = None
+    last, openings, beyond = after, 0, 0
+    for event in events_of(session, after=after, payloads=False):
+        if event.name in OPENINGS and event.call_id is not None:
+            if following is None and (len(ids) == limit or openings == SCAN_CALLS):
+                following = last
+            openings += 1
+            if following is None:
+                last = event.position
+                if chosen.matches_body(body_of(event)):
+                    ids[event.call_id] = None
+                    left.add(event.call_id)
+        if event.call_id in ids:
+            kept.append(event)
+            if event.name in CLOSINGS:
+                left.discard(event.call_id)
+        elif event.name.startswith(APPROVAL) and following is None:
+            # Of a held call the question comes before its verdict.
+            kept.append(event)
+        if following is not None:
+            beyond += 1
+            if not left or beyond > SCAN_EVENTS_OF_PAGE:
+                break
+    if left and following is not None:
+        newest = kept[-1].position
+        kept += events_of(session, after=newest, call_ids=left, payloads=False)
+    calls = {call.id: call for call in fold(event for event in kept if event.call_id in ids)}
+    return CallPage([calls[call_id] for call_id in ids], following, frozenset())
 
 
-def _opened(session: Session, wanted: CallFilter, after: int, limit: int) -> tuple[list[UUID], int | None]:
-    """Return the ids of the calls of a page, and where to go on when the session has more."""
-    ids: list[UUID] = []
-    openings = Event.objects.filter(session=session, name__in=OPENINGS, id__gt=after, call_id__isnull=False)
-    rows = openings.order_by("id").values_list("id", "seq", "at", "call_id", "name", "body")[: SCAN_CALLS + 1]
+def call_of(*, session: Session, call_id: UUID, payloads: bool = True) -> CallView | None:
+    """Return one call, with all its messages unless they are not wanted; None when the session has no such call."""
+    known = CallIndex.objects.filter(pk=call_id, session=session).values_list("position", flat=True).first()
+    found = fold(events_of(session, after=max(0, (known or 0) - _BEFORE), call_ids=[call_id], payloads=payloads))
+    return found[0] if found else None
+
+
+def changes_of(*, session: Session, after: int, limit: int = PAGE_CALLS) -> CallPage:
+    """Return the calls of `session` that something happened to after the position `after`, without their messages.
+
+    `CallPage.after` is the position up to which was read: where the next look begins.
+    """
+    touched: dict[UUID, None] = {}
     last = after
-    for scanned, (event_id, seq, at, call_id, name, body) in enumerate(rows.iterator(chunk_size=1000)):
-        if len(ids) == limit or scanned == SCAN_CALLS:
-            return ids, last
-        last = event_id
-        members = body_of(Entry(seq, at, call_id, name, body))
-        if call_id and wanted.matches(*(str(members.get(key) or "") for key in ("verdict", "method", "name"))):
-            ids.append(call_id)
-    return ids, None
+    for event in events_of(session, after=after, payloads=False):
+        if event.call_id is not None and event.call_id not in touched:
+            if len(touched) == limit:
+                break
+            touched[event.call_id] = None
+        last = event.position
+    if not touched:
+        return CallPage([], last, frozenset())
+    begun = set(CallIndex.objects.filter(pk__in=touched, session=session).values_list("position", flat=True))
+    first = min([*begun, after]) - 1 if len(begun) == len(touched) else 0
+    return CallPage(fold(events_of(session, after=max(0, first), call_ids=touched, payloads=False)), last, frozenset())
 
 
-def _too_long(session: Session, ids: Iterable[UUID]) -> frozenset[UUID]:
+def newest_position_of(*, session: Session) -> int:
+    """Return the position of the newest event of `session`, 0 when there is none."""
+    found = Event.objects.filter(session=session).order_by("-id").values_list("id", flat=True).first()
+    return found or 0
+
+
+def _too_long(calls: Iterable[CallView]) -> frozenset[UUID]:
     """Return the calls that no longer fit on the page, in order; the first one always fits."""
-    sizes: dict[UUID, int] = {}
-    found = Event.objects.filter(session=session, call_id__in=ids, payload__isnull=False).order_by("id")
-    for call_id, size in found.values_list("call_id", Length("payload")):
-        sizes[call_id] = sizes.get(call_id, 0) + size
     shortened: set[UUID] = set()
     total = 0
-    for position, call_id in enumerate(ids):
-        size = sizes.get(call_id, 0)
-        if position and total + size > PAGE_PAYLOAD_BYTES:
-            shortened.add(call_id)
+    for place, call in enumerate(calls):
+        if place and total + call.payload_bytes > PAGE_PAYLOAD_BYTES:
+            shortened.add(call.id)
         else:
-            total += size
+            total += call.payload_bytes
     return frozenset(shortened)
-
-
-def _entries(session: Session, ids: Iterable[UUID], *, without_payload: frozenset[UUID]) -> Iterator[Entry]:
-    """Return the events of the calls, in order; of a call that is shortened, without its messages."""
-    columns = ("id", "seq", "at", "call_id", "name", "body", "hash")
-    events = Event.objects.filter(session=session).order_by("id")
-    whole = events.filter(call_id__in=[call_id for call_id in ids if call_id not in without_payload])
-    rows = list(whole.values_list(*columns, "payload"))
-    if without_payload:
-        shortened = events.filter(call_id__in=without_payload)
-        rows = sorted(rows + [(*row, None) for row in shortened.values_list(*columns)], key=itemgetter(0))
-    for _, seq, at, call_id, name, body, digest, payload in rows:
-        yield Entry(seq, at, call_id, name, body, None if payload is None else bytes(payload), bytes(digest))

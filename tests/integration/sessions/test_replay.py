@@ -81,10 +81,9 @@ def test_a_reader_without_the_permission_is_refused(client, django_user_model, r
     user = django_user_model.objects.create_user("reader", is_staff=True)
     client.force_login(user)
     assert client.get(url_of(record)).status_code == 403
-    user.user_permissions.add(
-        Permission.objects.get(codename="view_session", content_type__app_label="gateway_sessions")
-    )
-    assert client.get(url_of(record)).status_code == 200
+    for codename, status in (("view_session", 404), ("see_all_sessions", 200)):
+        user.user_permissions.add(Permission.objects.get(codename=codename, content_type__app_label="gateway_sessions"))
+        assert client.get(url_of(record)).status_code == status
 
 
 def test_somebody_who_is_not_logged_in_is_sent_to_the_login(client, record):
