@@ -273,7 +273,11 @@ class PolicyTest(models.Model):
 
 
 class BackTest(models.Model):
-    """A draft run against recorded calls: what would have been decided otherwise."""
+    """Policy that is not in force run against recorded calls: what would have been decided otherwise.
+
+    `document` is a copy, so that a draft which is changed meanwhile changes no result. `lease` and `beat_at` tell which
+    worker is at it and when it last wrote, `position` is the last event that it has counted.
+    """
 
     class State(models.TextChoices):
         """How far it is."""
@@ -282,26 +286,34 @@ class BackTest(models.Model):
         RUNNING = "running"
         DONE = "done"
         FAILED = "failed"
+        CANCELLED = "cancelled"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    draft = models.ForeignKey(PolicyDraft, on_delete=models.CASCADE, related_name="back_tests")
+    title = models.CharField(max_length=150, blank=True, editable=False)
+    draft = models.ForeignKey(PolicyDraft, null=True, blank=True, on_delete=models.CASCADE, related_name="back_tests")
+    version_number = models.BigIntegerField("version", null=True, blank=True)
+    document = models.JSONField(default=dict)
     since = models.DateTimeField()
     until = models.DateTimeField()
-    state = models.CharField(max_length=8, choices=State, default=State.WAITING)
+    state = models.CharField(max_length=12, choices=State, default=State.WAITING)
     calls_total = models.PositiveIntegerField(default=0)
     calls_done = models.PositiveIntegerField(default=0)
     differences_total = models.PositiveIntegerField(default=0)
     differences = models.JSONField(default=list, help_text="The first ones, grouped by what would change.")
     not_replayable = models.PositiveIntegerField(default=0, help_text="Calls that the record does not say enough of.")
+    summary = models.JSONField(default=dict, help_text="Counts by verdict, and why calls could not be judged.")
     failure = models.CharField(max_length=255, blank=True)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(null=True, blank=True)
+    position = models.BigIntegerField(default=0, editable=False)
+    lease = models.UUIDField(null=True, editable=False)
+    beat_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ["-created_at"]
 
     def __str__(self) -> str:
-        return f"{self.draft}: {self.state}"
+        return f"{self.title or self.draft}: {self.state}"
