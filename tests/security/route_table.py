@@ -16,7 +16,8 @@ PUBLIC: Final[dict[str, frozenset[str]]] = {
     "/healthz": READING,
     "/readyz": READING,
     # RFC 9728, RFC 8414, RFC 7517, SAML metadata: what a client or provider has to know before it can be anybody.
-    "/.well-known/oauth-protected-resource/mcp/<slug>": READING,
+    # OPTIONS because a browser asks before it reads it from another origin.
+    "/.well-known/oauth-protected-resource/mcp/<slug>": READING | {"OPTIONS"},
     "oauth-metadata": READING,
     "oauth-jwks": READING,
     "saml-metadata": READING,
@@ -29,6 +30,9 @@ PUBLIC: Final[dict[str, frozenset[str]]] = {
 
 ASGI: Final = {"/healthz", "/readyz", "/mcp/<slug>", "/.well-known/oauth-protected-resource/mcp/<slug>"}
 """Places that are answered before Django."""
+
+WEBSOCKETS: Final[dict[str, str]] = {}
+"""Websockets, and who may open each: there is none. `test_websockets` of a new one tries it without a login."""
 
 LOGIN: Final = {
     "console_login": "asks who one is",
@@ -113,7 +117,9 @@ CONSOLE_MODELS: Final = frozenset(
         "accounts_revocationstate",
         "accounts_revokedtoken",
         "accounts_rolegrant",
+        "accounts_samlassertion",
         "accounts_samlprovider",
+        "accounts_samlrequest",
         "accounts_scimmember",
         "accounts_scimsync",
         "accounts_scimuser",

@@ -10,6 +10,7 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.regex_helper import normalize
 
+from gateway_project.asgi import application
 from tests.security import route_table as table
 from tests.support.servers import ROOT
 
@@ -60,10 +61,10 @@ class Route:
         return "console" if is_of_model or is_other else ""
 
 
-def routes() -> list[Route]:
-    """Return every route of Django's resolver, once a path."""
+def routes(resolver: URLResolver | None = None) -> list[Route]:
+    """Return every route of `resolver`, or of Django's, once a path."""
     found = {}
-    for pattern, name, view, path in _walk(get_resolver(), "", ""):
+    for pattern, name, view, path in _walk(resolver or get_resolver(), "", ""):
         found.setdefault(path, Route(pattern, name, path, view))
     return list(found.values())
 
@@ -76,6 +77,11 @@ def places_before_django() -> set[str]:
             if isinstance(node, ast.Constant) and isinstance(node.value, bytes) and node.value.startswith(b"/"):
                 literals.add(node.value.decode())
     return literals
+
+
+def websockets() -> set[str]:
+    """Return every path of the router of websockets."""
+    return {str(route.pattern) for route in application._console._inner.application_mapping["websocket"].routes}
 
 
 def _walk(resolver: URLResolver, pattern: str, path: str) -> Iterator[tuple[str, str, Any, str]]:

@@ -1,7 +1,8 @@
 """Every route, times every method, times everybody: who is nobody gets nothing (A11).
 
-The routes are found in Django's resolver and in the code that answers before Django; `route_table` says who may use
-them. A route that is not in the table fails here, with the sentence that says what to do.
+The routes are found in Django's resolver, in the code that answers before Django, and in the router of websockets;
+`route_table` says who may use them. A route that is not in the table fails here, with a sentence that says what to do.
+What answers before Django is tried in a running gateway, in `test_route_matrix_data_path`.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ from typing import Any
 import pytest
 from django.db import transaction
 from django.test import Client
-from django.urls import resolve
+from django.urls import URLResolver, path, resolve
+from django.urls.resolvers import RegexPattern
 from django.utils import timezone
+from django.views.generic import RedirectView
 
 from accounts.models import ConsoleSession, User
 from accounts.scopes import SCOPES
 from accounts.services import api_token_create, provider_save
 from tests.security import route_table as table
-from tests.security.routes import Route, places_before_django, routes
+from tests.security.routes import Route, places_before_django, routes, websockets
 from tests.support.idp import Issuer
 
 ROUTES = routes()
 ONE_MODEL = "accounts_lock_"
 NOBODIES = ("none", "garbage", "wrong audience", "expired")
+Methods = Callable[[Route], Sequence[str]]
 WHAT_TO_DO = (
     "These routes are in no list of tests/security/route_table.py. Decide who may use them, add them there (a resource "
     "of the REST API with its scopes, a model of the console, or one of the other lists), and see docs/api.md: "
@@ -36,16 +40,14 @@ class TestTheTable:
     """The table and the code agree, so that nothing is routed that nobody decided about."""
 
     def test_every_route_is_in_the_table(self) -> None:
-        unknown = sorted(f"{route.pattern} ({route.name})" for route in ROUTES if not route.area)
-        unknown += sorted(
-            f"{route.pattern} ({route.name})" for route in ROUTES if route.area == "api" and not route.resource
-        )
-        unknown += sorted(
-            f"{route.pattern} ({route.name})"
-            for route in ROUTES
-            if route.area == "scim" and route.name not in table.SCIM
-        )
-        assert not unknown, WHAT_TO_DO + "; ".join(unknown)
+        assert not unlisted(ROUTES), WHAT_TO_DO + "; ".join(unlisted(ROUTES))
+
+    @pytest.mark.parametrize(
+        "place", ["new/", "oauth/new", "api/v1/new/", "admin/new/", "admin/accounts/new/", "scim/v2/"]
+    )
+    def test_a_route_that_is_added_is_noticed(self, place: str) -> None:
+        added = path(place, RedirectView.as_view(url="/"), name="new")
+        assert unlisted(routes(URLResolver(RegexPattern(r"^/"), [added]))) == [f"{place} (new)"]
 
     def test_everything_in_the_table_is_routed(self) -> None:
         names = {route.name for route in ROUTES}
@@ -67,6 +69,11 @@ class TestTheTable:
         prefixes = {"/mcp", "/.well-known/oauth-protected-resource"}
         assert written - prefixes == table.ASGI, WHAT_TO_DO + "; ".join(sorted(written - prefixes - table.ASGI))
 
+    def test_every_websocket_is_in_the_table(self) -> None:
+        unknown = sorted(websockets() - table.WEBSOCKETS.keys())
+        assert not unknown, WHAT_TO_DO + "; ".join(unknown)
+        assert websockets() == table.WEBSOCKETS.keys()
+
     def test_at_most_eight_routes_answer_to_somebody_unknown(self) -> None:
         assert len(table.PUBLIC) <= 8
 
@@ -87,6 +94,18 @@ class TestTheTable:
         assert wrong == []
 
 
+def unlisted(found: list[Route]) -> list[str]:
+    """Return the routes that are in no list of the table."""
+    is_known = {
+        "": lambda route: False,
+        "api": lambda route: route.resource,
+        "scim": lambda route: route.name in table.SCIM,
+    }
+    return sorted(
+        f"{route.pattern} ({route.name})" for route in found if not is_known.get(route.area, lambda _: True)(route)
+    )
+
+
 @pytest.fixture
 def issuer() -> Issuer:
     issuer = Issuer("https://idp.example")
@@ -94,9 +113,7 @@ def issuer() -> Issuer:
     return issuer
 
 
-def everywhere(
-    send: Callable[[Route, str], Any], methods: Callable[[Route], Sequence[str]] = lambda route: table.METHODS
-) -> Iterator[tuple[Route, str, Any]]:
+def everywhere(send: Callable[[Route, str], Any], methods: Methods) -> Iterator[tuple[Route, str, Any]]:
     """Send every method to every route, each in a transaction that is undone; nothing may break."""
     for route in ROUTES:
         for method in methods(route):
@@ -107,16 +124,24 @@ def everywhere(
             yield route, method, answer
 
 
-def of_known_callers(route: Route) -> Sequence[str]:
-    """Return the methods for callers whom the pages of models know.
+def every_method(route: Route) -> Sequence[str]:
+    """Return all methods."""
+    return table.METHODS
 
-    The pages of all models are made by the same code, which looks at no method but POST. So all methods are tried on
-    the pages of one model, and GET and POST on those of the others.
+
+def reading_and_writing(route: Route) -> Sequence[str]:
+    """Return the methods that differ for the route.
+
+    The pages of the console are made by the same code, which looks at no method but POST. So all methods are tried on
+    the pages of one model, and GET and POST on all others; callers without any credential try all of them everywhere.
     """
-    is_of_another_model = (
-        route.area == "console" and not route.name.startswith(ONE_MODEL) and route.name not in table.OWN
-    )
-    return ("GET", "POST") if is_of_another_model else table.METHODS
+    is_page_like_others = route.area == "console" and not route.name.startswith(ONE_MODEL)
+    return ("GET", "POST") if is_page_like_others else table.METHODS
+
+
+def reading(route: Route) -> Sequence[str]:
+    """Return GET, and for the REST API the methods that change something as well."""
+    return ("GET", "POST", "PUT", "PATCH", "DELETE") if route.area == "api" else ("GET",)
 
 
 def nobody(kind: str, issuer: Issuer) -> Callable[[Route, str], Any]:
@@ -170,7 +195,8 @@ def somebody(user: User) -> Callable[[Route, str], Any]:
 @pytest.mark.parametrize("kind", NOBODIES)
 def test_nobody_gets_anything_but_the_refusal_of_the_route(kind: str, issuer: Issuer) -> None:
     served, wrong = set(), []
-    for route, method, answer in everywhere(nobody(kind, issuer)):
+    methods = every_method if kind == "none" else reading_and_writing
+    for route, method, answer in everywhere(nobody(kind, issuer), methods):
         if 200 <= answer.status_code < 300:
             served.add((route.name, method))
         elif method not in table.PUBLIC.get(route.name, ()) and not _is_refusal(route, answer):
@@ -200,7 +226,7 @@ def test_somebody_without_permissions_gets_a_2xx_only_for_what_is_their_own() ->
     user = User.objects.create_user("nobody", is_staff=True)
     served = {
         (route.name, method)
-        for route, method, answer in everywhere(somebody(user), of_known_callers)
+        for route, method, answer in everywhere(somebody(user), reading_and_writing)
         if 200 <= answer.status_code < 300 and method != "OPTIONS"
     }
     own = table.OWN.keys() | table.API_OWN.keys() | table.PUBLIC.keys()
@@ -211,7 +237,7 @@ def test_somebody_without_permissions_gets_a_2xx_only_for_what_is_their_own() ->
 def test_an_owner_is_known_at_every_route_and_no_route_breaks() -> None:
     owner = User.objects.create_superuser("owner")
     unknown, shown = [], set()
-    for route, method, answer in everywhere(somebody(owner), of_known_callers):
+    for route, method, answer in everywhere(somebody(owner), reading):
         if answer.status_code == 401 and route.area == "api":
             unknown.append((route.name, method))
         if answer.status_code == 200 and method == "GET":
@@ -219,3 +245,24 @@ def test_an_owner_is_known_at_every_route_and_no_route_breaks() -> None:
     assert unknown == []
     assert {f"{model}_changelist" for model in table.CONSOLE_MODELS - {"auth_user"}} <= shown
     assert {f"{resource}-list" for resource in table.API.keys() - {"docs", "schema"}} <= shown
+
+
+@pytest.mark.django_db
+def test_a_provisioner_of_one_provider_gets_nothing_at_another_one_or_elsewhere() -> None:
+    owner, now = User.objects.create_superuser("owner"), timezone.now()
+    issuer = Issuer("https://other.example")
+    provider = provider_save(
+        name="Other", issuer=issuer.issuer, pinned_jwks=issuer.jwks(), audiences=["other"], now=now
+    )
+    token = api_token_create(user=owner, actor=owner, name="scim", scopes=["scim"], provider=provider, now=now)[1]
+    client = Client(raise_request_exception=False, headers={"Authorization": f"Bearer {token}"})
+
+    def send(route: Route, method: str) -> Any:
+        return client.generic(method, route.path, b"{}", content_type="application/json")
+
+    served = {
+        (route.name, method)
+        for route, method, answer in everywhere(send, reading_and_writing)
+        if 200 <= answer.status_code < 300
+    }
+    assert {(name, method) for name, method in served if name not in table.PUBLIC} == set()
