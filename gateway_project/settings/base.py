@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ ALLOWED_HOSTS = env.listing("ALLOWED_HOSTS", ["127.0.0.1", "localhost"])
 CSRF_TRUSTED_ORIGINS = env.listing("CSRF_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
-    # daphne replaces runserver and has to stand before staticfiles; unfold before django.contrib.admin.
-    "daphne",
+    # For runserver alone, before staticfiles: with Twisted it would be a quarter of what every process imports.
+    *(["daphne"] if sys.argv[1:2] == ["runserver"] else []),
+    # Before django.contrib.admin.
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -213,6 +215,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    # Choices that several resources have under one name.
+    "ENUM_NAME_OVERRIDES": {
+        "EffectEnum": "policies.models.Guardrail.Effect",
+        "LockSourceEnum": "accounts.models.Lock.Source",
+        "PolicySourceEnum": "policies.models.PolicyVersion.Source",
+        "PrincipalKindEnum": "accounts.models.Principal.Kind",
+    },
 }
 
 LANGUAGE_CODE = "en"
