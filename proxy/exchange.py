@@ -16,7 +16,7 @@ from accounts.revocations import CONNECTION_LOCKED
 from policies.engine import explain, rules
 from policies.engine.masking import MaskFailed
 from policies.engine.verdicts import Allow, Deny, Hold, Verdict
-from proxy import errors
+from proxy import changes, errors
 from proxy.catalogue import UNKNOWN_TOOL, refusal
 from proxy.ports import (
     Abort,
@@ -219,7 +219,11 @@ async def _relay_stream(call: Call, answer: Answer, ports: Ports, reply: ReplyPo
     call.is_streaming = True
     if not is_handshake:
         await reply.open_stream(_relayed(call, answer))
+        call.nudge = answer.nudge
     while True:
+        # The modern era wants the upstream's acknowledgement before anything else.
+        while call.notices and (call.messages or not call.has_era_modern):
+            await _tell(call, ports, reply)
         left = call.identity.expires_at - time.time()
         piece = await answer.piece(max(0.01, min(limits.keepalive_seconds, left)))
         if piece is None:
@@ -253,6 +257,19 @@ async def _relay_stream(call: Call, answer: Answer, ports: Ports, reply: ReplyPo
             await reply.close()
             return
     await _end_of_stream(call, ports, reply)
+
+
+async def _tell(call: Call, ports: Ports, reply: ReplyPort) -> None:
+    """Tell the client which lists look different since policy has changed; recorded first, as everything it gets."""
+    out: list[bytes] = []
+    durable: list[Awaitable[None]] = []
+    while call.notices:
+        masked = call.policy.masker.mask(changes.message(call, call.notices.pop()), call.keep)
+        out.append(sse.encode(sse.ServerEvent(masked.value, b"message")))
+        durable.append(ports.recorder.frame(call, masked, kind="notification", is_last=not call.notices))
+    for waiting in durable:
+        await waiting
+    await reply.write(b"".join(out))
 
 
 async def _pass_events(call: Call, events: list[sse.ServerEvent], ports: Ports) -> tuple[bytes, bool]:

@@ -19,6 +19,7 @@ import time
 from typing import Protocol
 
 from policies.engine import narrowing, rules
+from proxy import changes
 from proxy.identity import with_directory
 from proxy.ports import Call, UpstreamFailed
 from proxy.store import Snapshot
@@ -35,6 +36,7 @@ _SLICE = 500
 
 ACCESS_ENDED = "access_ended"
 TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a reason, not a secret
+SESSION_ENDED = "session_ended"
 
 
 class Policy(Protocol):
@@ -51,6 +53,8 @@ def why_over(call: Call, snapshot: Snapshot, now: float) -> str | None:
     stopped = snapshot.revocations.refusal(identity, call.route.connection_id, now, signed_by=snapshot.signer(identity))
     if stopped is not None:
         return stopped.code
+    if call.ref.session in snapshot.stopped_sessions:
+        return SESSION_ENDED
     route = snapshot.routes.get(call.route.slug)
     if (
         identity.issuer not in snapshot.providers
@@ -112,13 +116,13 @@ class Live:
             has_changed = self._changed.is_set()
             self._changed.clear()
             try:
-                await self._look(access=has_changed or tick % ACCESS_TICKS == 0)
+                await self._look(access=has_changed or tick % ACCESS_TICKS == 0, news=has_changed)
             except Exception:
                 logger.exception("the calls under way could not be looked at; they are at the next tick")
                 self._changed.set()
                 await asyncio.sleep(TICK_SECONDS)
 
-    async def _look(self, *, access: bool) -> None:
+    async def _look(self, *, access: bool, news: bool) -> None:
         now = time.time()
         for index, call in enumerate(list(self._calls)):
             if index % _SLICE == _SLICE - 1:
@@ -129,6 +133,8 @@ class Live:
                 self._cut(call, TOKEN_EXPIRED)
             elif access and (why := self._why_over(call, now)) is not None:
                 self._cut(call, why)
+            elif news and call.nudge is not None:
+                changes.note(call, self._policy.latest.routes.get(call.route.slug), now)
 
     def _why_over(self, call: Call, now: float) -> str | None:
         try:

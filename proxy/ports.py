@@ -15,7 +15,7 @@ from connections.vault import Secret
 from policies.engine.facts import Facts, History
 from policies.engine.masking import Masked
 from policies.engine.rules import Call as Asked
-from policies.engine.rules import ConnectionPolicy, Decision, Observed
+from policies.engine.rules import ConnectionPolicy, Decision, Kind, Observed
 from policies.engine.verdicts import Deny, Hold, Verdict
 from proxy.protocol import mcp
 
@@ -114,6 +114,12 @@ class Call:
     """Of a listing: the tools whose definitions are reviewed; None where the connection does not pin them."""
     observed: tuple[Observed, ...] = ()
     """What rules that are only observed would have done."""
+    nudge: Callable[[], None] | None = None
+    """Wakes the stream of the call, so that it looks at `notices`; None while there is no stream."""
+    notices: set[Kind] = field(default_factory=set)
+    """Kinds of lists of whose change the client has to be told."""
+    told_by: Route | None = None
+    """The route under which the lists were last looked at for that; None means `route`."""
 
     @property
     def asked(self) -> Asked:
@@ -184,6 +190,9 @@ class Answer(Protocol):
 
     async def piece(self, idle_seconds: float) -> bytes | None:
         """Return the next bytes, b"" after `idle_seconds` without any, None at the proper end."""
+
+    def nudge(self) -> None:
+        """Make a `piece` that waits return b"" now."""
 
     def close(self) -> None:
         """Finish: give the connection back when it is clean, close it otherwise. May be called twice."""

@@ -95,6 +95,10 @@ class HttpAnswer:
         self._take()
         return data
 
+    def nudge(self) -> None:
+        """Make a `piece` that waits return b"" now."""
+        self._wake()
+
     def close(self) -> None:
         """Give a clean connection back to its pool; close one that still owes bytes unless they come at once."""
         self._is_closed = True

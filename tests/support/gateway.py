@@ -36,6 +36,7 @@ import zstandard
 from psycopg.rows import dict_row
 
 from sessions import chain
+from tests.support import seeding
 from tests.support.database import fresh_database
 from tests.support.idp import Issuer
 from tests.support.servers import ROOT, Server, free_port, wait_until
@@ -45,7 +46,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ISSUER = "https://idp.test.example"
 UPSTREAM_SECRET = "upstream-secret-7Jq4"
 BEARER = {"kind": "bearer", "secret": UPSTREAM_SECRET}
-SEED_SECONDS = 60
 UVICORN_OPTIONS = [
     "--loop",
     "uvloop",
@@ -141,17 +141,7 @@ class LiveGateway:
 
     def seed(self, document: Seed) -> None:
         """Save more rows; the running process learns of them as it does of any change of policy."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.support.seed"],
-            cwd=ROOT,
-            env=self.environment,
-            input=json.dumps(document),
-            capture_output=True,
-            text=True,
-            timeout=SEED_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"the seed was refused:\n{done.stderr[-3000:]}"
+        seeding.fill(self.environment, document)
 
     def sql(self, query: str, *parameters: Any) -> list[Row]:
         """Run one statement on the gateway's database and return its rows."""

@@ -1,4 +1,8 @@
-"""Fill the database of a gateway under test: `python -m tests.support.seed < seed.json`, with its environment.
+"""Fill the databases of gateways under test: one process for a whole test run, since Django takes seconds to start.
+
+It reads requests, a line of JSON each, `{"environment": {...}, "document": {...}}`, and answers each with a line: empty
+when the document is saved, else what went wrong. The environment is the gateway's; what services read of it is taken
+over for the request.
 
 The document is one object with lists `providers`, `groups`, `connections`, `grants`, `guardrails` and
 `masking_patterns`; the members of an entry are the arguments of the service that saves it. Where a service takes a
@@ -10,7 +14,9 @@ principals belong to the provider `provider`, else to the first one). A connecti
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,6 +73,40 @@ def _provider(issuer: str | None) -> Any:
     return providers.get(issuer=issuer) if issuer else providers[0]
 
 
+def _take_over(environment: dict[str, str]) -> None:
+    """Use the gateway's database, keys and address from now on."""
+    from django.conf import settings
+    from django.db import connections as databases
+
+    from gateway_project.settings import env
+
+    os.environ["DATABASE_URL"] = environment["DATABASE_URL"]
+    databases["default"].close()
+    del databases["default"]
+    databases.settings["default"].update(env.database("DATABASE_URL"))
+    settings.WARDGATE_PUBLIC_URL = environment["WARDGATE_PUBLIC_URL"]
+    settings.WARDGATE_MASTER_KEYS = environment["WARDGATE_MASTER_KEYS"]
+    settings.SECRET_KEY = environment["SECRET_KEY"]
+
+
+def serve() -> None:
+    """Answer requests until the input ends."""
+    from django.db import connections as databases
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            _take_over(request["environment"])
+            seed(request["document"], now=datetime.now(UTC))
+            problem = ""
+        except Exception:
+            problem = traceback.format_exc()
+        finally:
+            # A test may want to stop, or to drop, the database.
+            databases["default"].close()
+        print(json.dumps(problem), flush=True)
+
+
 if __name__ == "__main__":
     django.setup()
-    seed(json.load(sys.stdin), now=datetime.now(UTC))
+    serve()

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2 as httpx
 
 from tests.support.gateway import LiveGateway
+from tests.support.servers import wait_until
 
 ACCEPT = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
 
@@ -31,3 +32,15 @@ def post(gateway: LiveGateway, message: Any, groups: list[str] | None = None, **
             gateway.url("orders"), content=message, headers={"content-type": "application/json", **sent}, timeout=15
         )
     return httpx.post(gateway.url("orders"), json=message, headers=sent, timeout=15)
+
+
+def in_force(gateway: LiveGateway) -> None:
+    """Return once calls are decided by what the database says now."""
+    [state] = gateway.sql("SELECT version FROM policies_policystate")
+
+    def is_current() -> bool:
+        post(gateway, rpc("ping"))
+        last = [event["body"] for event in gateway.events("gateway:call:intent")][-1]
+        return bool(last["policy_version"] >= state["version"])
+
+    wait_until(is_current, seconds=5, what="the policy in force")

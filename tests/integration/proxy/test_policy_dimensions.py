@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.gateway import LiveGateway
-from tests.support.servers import wait_until
 from tests.support.upstream import ScriptedUpstream, Seen, json_answer
 
+from . import calls
 from .calls import post, rpc, tool
 
 
@@ -25,6 +25,8 @@ def rule(live_gateway: LiveGateway) -> Callable[..., None]:
         in_force(live_gateway, {"guardrails": [values]})
 
     yield write
+    # What a test listed would otherwise be all that the next one may call.
+    live_gateway.sql("DELETE FROM connections_tool")
     gone = [{"name": name, "effect": "deny", "names": ["nothing"], "is_active": False} for name in names]
     in_force(live_gateway, {"guardrails": gone})
 
@@ -32,18 +34,7 @@ def rule(live_gateway: LiveGateway) -> Callable[..., None]:
 def in_force(gateway: LiveGateway, document: dict[str, list[dict[str, object]]]) -> None:
     """Save `document`, and return once calls are decided by it."""
     gateway.seed(document)
-    [state] = gateway.sql("SELECT version FROM policies_policystate")
-
-    def is_current() -> bool:
-        post(gateway, tool("get_probe"))
-        return bool(
-            [e for e in gateway.events("gateway:call:%") if "policy_version" in e["body"]][-1]["body"].get(
-                "policy_version", 0
-            )
-            >= state["version"]
-        )
-
-    wait_until(is_current, seconds=5, what="the policy in force")
+    calls.in_force(gateway)
 
 
 def is_error(answer: object) -> bool:

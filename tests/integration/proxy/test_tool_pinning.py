@@ -11,10 +11,9 @@ import httpx2 as httpx
 import pytest
 
 from tests.support.gateway import LiveGateway
-from tests.support.servers import wait_until
 from tests.support.upstream import ScriptedUpstream, Seen, default_script, json_answer
 
-from .calls import post, rpc, tool
+from .calls import in_force, post, rpc, tool
 
 Tools = list[dict[str, Any]]
 ORDER = {"name": "get_order", "description": "Read one order", "inputSchema": {"type": "object", "required": ["id"]}}
@@ -56,18 +55,6 @@ def listing(live_gateway: LiveGateway, upstream: ScriptedUpstream) -> Iterator[C
 def forget(gateway: LiveGateway) -> None:
     gateway.sql("DELETE FROM connections_tool")
     in_force(gateway)
-
-
-def in_force(gateway: LiveGateway) -> None:
-    """Return once the gateway decides by what the database says now."""
-    [state] = gateway.sql("SELECT version FROM policies_policystate")
-
-    def is_current() -> bool:
-        post(gateway, rpc("ping"))
-        last = [event["body"] for event in gateway.events("gateway:call:intent")][-1]
-        return bool(last["policy_version"] >= state["version"])
-
-    wait_until(is_current, seconds=5, what="the policy in force")
 
 
 def shown(gateway: LiveGateway, cursor: str | None = None) -> list[str]:
