@@ -25,7 +25,7 @@ from proxy import errors, exchange, gate, refused
 from proxy.collected import Collected
 from proxy.identity import Authenticator, Locked, Unauthenticated
 from proxy.limits import Limits, TooMany
-from proxy.live import Live, why_over
+from proxy.live import SESSION_ENDED, Live, why_over
 from proxy.ports import Call, ClientGone, Ports, RecordUnavailable, ReplyPort, Route, SessionRef
 from proxy.protocol import headers as header_rules
 from proxy.protocol import json_strict, jsonrpc, mcp
@@ -392,6 +392,10 @@ class GatewayApp:
             ref = self._seal.open(token, request.identity, request.route)
         except SessionUnknown:
             raise refused.Refused(404, "session_unknown", jsonrpc.SESSION_NOT_FOUND_BODY) from None
+        if ref.session in request.snapshot.stopped_sessions:
+            # A client that is told so opens a new session (Streamable HTTP, session management, point 4).
+            self._limits.close_session(ref.session)
+            raise refused.Refused(404, SESSION_ENDED, jsonrpc.SESSION_NOT_FOUND_BODY)
         self._limits.use_session(ref.session)
         return ref
 
@@ -406,6 +410,10 @@ class GatewayApp:
             request.route.slug, identity.issuer, identity.subject, identity.client_id, version
         )  # fmt: skip
         known = None if starts else self._groups.known(key)
+        if known is not None and known.session in request.snapshot.stopped_sessions:
+            self._groups.forget(known.session)
+            self._limits.close_session(known.session)
+            known = None
         if known is not None:
             self._limits.use_session(known.session)
             return known

@@ -100,6 +100,11 @@ FAILURES: Final[dict[str, Failure]] = {
         jsonrpc.POLICY_DENIED,
         "Access to this connection ended while the answer was under way. The call may have run. Ask the user.",
     ),
+    "session_ended": Failure(
+        403,
+        jsonrpc.POLICY_DENIED,
+        "The session was ended at the gateway while the answer was under way. The call may have run. Ask the user.",
+    ),
     "cut_unsent": Failure(
         403,
         jsonrpc.POLICY_DENIED,

@@ -38,6 +38,7 @@ from policies.engine.rules import ConnectionPolicy, Rule
 from policies.rows import PolicyRows, connection_facts, policy_rows
 from proxy.ports import Route
 from sessions import services as session_services
+from sessions.selectors import stopped_sessions
 from sessions.services import Opening
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Snapshot:
 
     `providers` are by issuer; the gateway itself, as the issuer of tokens for calls, is one of them (`own_issuer`).
     `revocations` and `directory` (groups of provisioned users, by issuer and subject) have a version of their own:
-    a lock must not make every process compile all policy again.
+    a lock must not make every process compile all policy again. `stopped_sessions` are the ids of sessions that a
+    person has ended; they move with the revocations.
     """
 
     version: int
@@ -66,6 +68,7 @@ class Snapshot:
     providers: Mapping[str, tokens.Provider] = field(default_factory=dict)
     revocations: Revocations = NOTHING_REVOKED
     directory: Directory = field(default_factory=dict)
+    stopped_sessions: frozenset[bytes] = frozenset()
     own_issuer: str = ""
 
     def signer(self, identity: tokens.Identity) -> str:
@@ -224,7 +227,12 @@ def load_if_moved(known: Snapshot) -> Snapshot | None:
         version, _ = _versions()
         # Locks name rows that belong to policy, such as groups, so they are read again when either has moved.
         snapshot = known if version == known.version else _policy(version)
-        return replace(snapshot, revocations=revocations_in_force(now=datetime.now(UTC)), directory=directory_now())
+        return replace(
+            snapshot,
+            revocations=revocations_in_force(now=datetime.now(UTC)),
+            directory=directory_now(),
+            stopped_sessions=stopped_sessions(),
+        )
 
 
 def _versions() -> tuple[int, int]:
