@@ -68,6 +68,8 @@ CONFIGURATION: Final[Mapping[str, Configured]] = {
     "gateway_sessions.savedview": Configured(EVERYBODY, EVERYBODY),
     "accounts.apitoken": Configured(_AUDIT, _OWNERSHIP),
     "accounts.signingkey": Configured(_AUDIT, _OWNERSHIP),
+    "gateway_sessions.checkpointkey": Configured(_AUDIT, _OWNERSHIP),
+    "gateway_sessions.checkpointsink": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
     "axes.accessattempt": Configured(_AUDIT, _OWNERSHIP),
 }
 """Models that people configure, by their label in lower case."""
@@ -76,6 +78,8 @@ EVIDENCE: Final[Mapping[str, frozenset[Role]]] = {
     "gateway_sessions.session": EVERYBODY,
     "gateway_sessions.gatewayinstance": EVERYBODY,
     "gateway_sessions.event": _AUDIT,
+    "gateway_sessions.checkpoint": _AUDIT_AND_OPERATION,
+    "gateway_sessions.eventrelease": _AUDIT,
     "gateway_sessions.activity": EVERYBODY,
     "gateway_sessions.callindex": EVERYBODY,
     "gateway_sessions.indexcursor": _AUDIT,
@@ -111,6 +115,7 @@ NOBODY: Final = frozenset(
         "django_celery_beat.periodictask",
         "django_celery_beat.periodictasks",
         "django_celery_beat.solarschedule",
+        "gateway_sessions.checkpointhead",
         "mfa.authenticator",
         "sessions.session",
     }

@@ -7,13 +7,19 @@ import uuid
 from django.db import models
 from django.utils import timezone
 
+from .checkpoint_models import Checkpoint, CheckpointHead, CheckpointKey, CheckpointSink, EventRelease
 from .reading_models import ReadEvent, RecordAccess, SessionStop
 from .search_models import CallIndex, IndexCursor, SavedView
 
 __all__ = [
     "Activity",
     "CallIndex",
+    "Checkpoint",
+    "CheckpointHead",
+    "CheckpointKey",
+    "CheckpointSink",
     "Event",
+    "EventRelease",
     "GatewayInstance",
     "IndexCursor",
     "ReadEvent",
@@ -99,6 +105,9 @@ class Event(models.Model):
     `hash` is the SHA-256 that `sessions.chain.link` gives for this row and the previous one of the same instance.
     `session` and `instance` carry no foreign key constraint in the database: its check takes a row lock on the parent
     for every event, and the hot path writes thousands a second for one session.
+
+    The table is partitioned by month of `at` (`sessions.partitions`), which is why the database's keys end in it, and
+    triggers refuse every UPDATE, DELETE and TRUNCATE.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -121,7 +130,7 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["instance", "seq"], name="event_seq_once_per_instance")]
+        constraints = [models.UniqueConstraint(fields=["instance", "seq", "at"], name="event_seq_once_per_instance")]
         indexes = [models.Index(fields=["session", "id"], name="event_of_session")]
 
     def __str__(self) -> str:
