@@ -10,6 +10,7 @@ Source: CEL specification, "Syntax" (cel-spec doc/langdef.md).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,6 +120,27 @@ def parse(source: str) -> Node:
     if len(source) > MAX_CHARACTERS:
         raise SyntaxRefused(MAX_CHARACTERS, f"a condition has at most {MAX_CHARACTERS} characters")
     return _Parser(_tokens(source)).whole()
+
+
+def calls(tree: Node) -> Iterator[Call]:
+    """Yield every function, method and operator within `tree`."""
+    waiting: list[Node] = [tree]
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case Call(target=target, arguments=arguments):
+                yield node
+                waiting += [*arguments, *([] if target is None else [target])]
+            case Select(value=value):
+                waiting.append(value)
+            case Index(value=value, key=key):
+                waiting += [value, key]
+            case Listing(entries=entries):
+                waiting += entries
+            case Mapped(entries=pairs):
+                waiting += [part for pair in pairs for part in pair]
+            case _:
+                continue
 
 
 @dataclass(frozen=True, slots=True)

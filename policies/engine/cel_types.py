@@ -17,7 +17,7 @@ from accounts import addresses
 
 from .cel_syntax import Call, Index, Listing, Literal, Mapped, Name, Node, Select, SyntaxRefused
 from .exceptions import PatternRefused
-from .expressions import compile_expression
+from .expressions import compile_search
 from .globs import Globs
 from .windows import zone_named
 
@@ -54,7 +54,15 @@ SESSION: Final = _record(
     "session", labels=TEXTS, tools=TEXTS, connections=TEXTS, calls=NUMBER, bytes=NUMBER, age=NUMBER
 )
 STATEMENT: Final = _record(
-    "statement", kind=TEXT, kinds=TEXTS, tables=TEXTS, has_where=BOOL, has_limit=BOOL, limit=NUMBER, is_read_only=BOOL
+    "statement",
+    kind=TEXT,
+    kinds=TEXTS,
+    tables=TEXTS,
+    functions=TEXTS,
+    has_where=BOOL,
+    has_limit=BOOL,
+    limit=NUMBER,
+    is_read_only=BOOL,
 )
 COMMAND: Final = _record("command", name=TEXT, arguments=TEXTS, redirects=TEXTS)
 
@@ -89,6 +97,12 @@ ENVIRONMENT: Final[Mapping[str, Type]] = MappingProxyType(
     }
 )
 
+DIALECTS: Final = frozenset(
+    {"postgres", "mysql", "tsql", "sqlite", "bigquery", "clickhouse", "databricks", "duckdb", "hive", "oracle",
+     "redshift", "snowflake", "spark", "trino"}
+)  # fmt: skip
+"""Dialects of SQL that a condition may name; `sql` reads them."""
+
 NEEDS_ARGUMENTS: Final = frozenset({"args"})
 NEEDS_HISTORY: Final = frozenset({"session"})
 
@@ -115,7 +129,7 @@ def _cidr(text: str) -> None:
 
 def _pattern(text: str) -> None:
     try:
-        compile_expression(text, place="the pattern")
+        compile_search(text, place="the pattern")
     except PatternRefused as error:
         raise ValueError(error.hint) from None
 
@@ -130,6 +144,15 @@ def _glob(text: str) -> None:
         Globs.compile([text])
     except PatternRefused as error:
         raise ValueError(error.hint) from None
+
+
+def _dialect(text: str) -> None:
+    if text not in DIALECTS:
+        raise ValueError(f"{text!r} is not a dialect; there are {', '.join(sorted(DIALECTS))}")
+
+
+def _read_as(result: Type) -> tuple[Function, ...]:
+    return Function(SQL, (TEXT,), result), Function(SQL, (TEXT, TEXT), result, (1, _dialect))
 
 
 FUNCTIONS: Final[Mapping[str, tuple[Function, ...]]] = MappingProxyType(
@@ -147,9 +170,10 @@ FUNCTIONS: Final[Mapping[str, tuple[Function, ...]]] = MappingProxyType(
         "in_cidr": (Function(None, (TEXT, TEXT), BOOL, (1, _cidr)),),
         "hour": (Function(None, (TIME, TEXT), NUMBER, (1, _zone)),),
         "weekday": (Function(None, (TIME, TEXT), TEXT, (1, _zone)),),
-        "statements": (Function(SQL, (TEXT,), Type("list", STATEMENT)),),
-        "kinds": (Function(SQL, (TEXT,), TEXTS),),
-        "tables": (Function(SQL, (TEXT,), TEXTS),),
+        "texts": (Function(None, (DYN,), TEXTS),),
+        "statements": _read_as(Type("list", STATEMENT)),
+        "kinds": _read_as(TEXTS),
+        "tables": _read_as(TEXTS),
         "commands": (Function(SHELL, (TEXT,), Type("list", COMMAND)),),
         "count": (Function(SESSION, (TEXT,), NUMBER, (0, _glob)),),
         "rate": (Function(SESSION, (TEXT, NUMBER), NUMBER, (0, _glob)),),
@@ -336,8 +360,8 @@ class _Checker:
         position, judge = function.check
         argument = node.arguments[position]
         if not isinstance(argument, Literal) or not isinstance(argument.value, str):
-            if judge in {_pattern, _glob}:
-                raise SyntaxRefused(argument.place, "write the pattern itself here, so that it can be checked now")
+            if judge in {_pattern, _glob, _dialect}:
+                raise SyntaxRefused(argument.place, "write the text itself here, so that it can be checked now")
             return
         try:
             judge(argument.value)

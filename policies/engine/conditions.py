@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,15 +20,25 @@ from typing import Any, Final, Protocol
 
 from . import cel_syntax, cel_types
 from .exceptions import PatternRefused, Unparsable
+from .expressions import compile_search
 from .facts import ConnectionFacts, Facts, ToolFacts
 from .windows import DAYS, Networks, zone_named
 
 _MARKER: Final = "of"
+_WORD = re.compile(r"\w+|[^\w\s]")
 _FUNCTIONS: Final = frozenset(
-    {"lower", "between", "in_cidr", "hour", "weekday", "statements", "kinds", "tables", "commands", "count", "rate",
-     "distinct"}
+    {"lower", "between", "in_cidr", "hour", "weekday", "texts", "statements", "kinds", "tables", "commands", "count",
+     "rate", "distinct", "re2_matches"}
 )  # fmt: skip
-"""Functions that are ours; the others of `cel_types.FUNCTIONS` are the interpreter's own."""
+"""Functions that are ours; the others of `cel_types.FUNCTIONS` are the interpreter's own.
+
+`matches` becomes `re2_matches` before a condition is compiled: the interpreter has no RE2, by which the pattern was
+checked by.
+"""
+MAX_READ: Final = 2_000
+"""How many words and signs the readers of SQL and shell texts take for one call, all its texts together: each takes up
+to 150 microseconds. What is beyond is unreadable."""
+MAX_TEXTS: Final = 10_000
 
 # The interpreter warns with the texts of our errors; whoever writes rules gets a code in the record instead.
 logging.getLogger("cel").setLevel(logging.CRITICAL)
@@ -96,14 +107,15 @@ class Condition:
             PatternRefused: with the place within the condition and a hint.
         """
         try:
-            uses = cel_types.check(cel_syntax.parse(source))
+            tree = cel_syntax.parse(source)
+            uses = cel_types.check(tree)
         except cel_syntax.SyntaxRefused as error:
             hint = f"at character {error.place}: {error.hint}"
             raise PatternRefused(place, hint, code="condition_refused") from None
         except RecursionError:
             raise PatternRefused(place, "the condition is nested too deeply", code="condition_refused") from None
         try:
-            program = _cel().compile(source)
+            program = _cel().compile(_with_re2(source, tree))
         except ValueError:
             raise PatternRefused(place, "this is not a CEL expression", code="condition_refused") from None
         return cls(source, uses, uses | (_FUNCTIONS & set(program.functions())), program)
@@ -130,7 +142,8 @@ class Condition:
 class Circumstances:
     """One call, as conditions see it; made once for each decision, converted only as far as conditions look."""
 
-    __slots__ = ("_asked", "_connection", "_context", "_facts", "_identity", "_known", "_tool", "_unread")
+    __slots__ = ("_asked", "_connection", "_context", "_facts", "_found", "_identity", "_known", "_left", "_tool",
+                 "_unread")  # fmt: skip
 
     def __init__(
         self, identity: Caller, asked: Asked, connection: ConnectionFacts, tool: ToolFacts, facts: Facts
@@ -140,6 +153,8 @@ class Circumstances:
         self._context: Any = None
         self._known: set[str] = set()
         self._unread = False
+        self._left = MAX_READ
+        self._found: dict[tuple[str, str, tuple[str, ...]], Any] = {}
 
     def run(self, program: Any, names: frozenset[str]) -> bool:
         """Return what `program` gives, having made known the variables and functions `names`.
@@ -147,17 +162,19 @@ class Circumstances:
         Raises:
             CannotTell: it gives an error, or something that is neither true nor false.
         """
-        if self._context is None:
-            self._context = _cel().Context()
-        for name in names - self._known:
-            if name in _FUNCTIONS:
-                self._context.add_function(name, self._functions()[name])
-            else:
-                self._context.add_variable(name, self._variable(name))
-            self._known.add(name)
         self._unread = False
         try:
+            if self._context is None:
+                self._context = _cel().Context()
+            for name in names - self._known:
+                if name in _FUNCTIONS:
+                    self._context.add_function(name, self._functions()[name])
+                else:
+                    self._context.add_variable(name, self._variable(name))
+                self._known.add(name)
             value = program.execute(self._context)
+        except CannotTell:
+            raise
         except Exception as error:
             # The interpreter raises whatever Python exception fits; none of its texts may leave, they quote arguments.
             raise CannotTell("unreadable" if self._unread else _why(error)) from None
@@ -173,12 +190,14 @@ class Circumstances:
             "in_cidr": lambda address, network: Networks.compile([network], place="in_cidr").holds(address),
             "hour": lambda time, zone: _local(time, zone).hour,
             "weekday": lambda time, zone: DAYS[_local(time, zone).weekday()],
-            "statements": lambda _, text: [_statement(found) for found in self._read("sql", "statements", text)],
-            "kinds": lambda _, text: sorted(
-                {kind for found in self._read("sql", "statements", text) for kind in found.kinds}
+            "texts": lambda value: list(_texts(value)),
+            "re2_matches": _matches,
+            "statements": lambda _, *text: [_statement(found) for found in self._read("sql", "statements", *text)],
+            "kinds": lambda _, *text: sorted(
+                {kind for found in self._read("sql", "statements", *text) for kind in found.kinds}
             ),
-            "tables": lambda _, text: sorted(
-                {name for found in self._read("sql", "statements", text) for name in found.tables}
+            "tables": lambda _, *text: sorted(
+                {name for found in self._read("sql", "statements", *text) for name in found.tables}
             ),
             "commands": lambda _, text: [
                 {"name": found.name, "arguments": list(found.arguments), "redirects": list(found.redirects)}
@@ -189,16 +208,28 @@ class Circumstances:
             "distinct": lambda _, argument: self._past().distinct(argument),
         }
 
-    def _read(self, module: str, reader: str, text: object) -> Any:
-        """Read a text with one of the readers, which are loaded with the first rule that asks for them."""
+    def _read(self, module: str, reader: str, text: object, *how: str) -> Any:
+        """Read a text with one of the readers, which are loaded with the first rule that asks for them.
+
+        Each text is read once for a call, however many rules ask, and only so much text altogether.
+        """
         if not isinstance(text, str):
             self._unread = True
             raise TypeError
-        try:
-            return getattr(importlib.import_module(f".{module}", __package__), reader)(text)
-        except Unparsable:
+        key = (module, text, how)
+        if key not in self._found:
+            self._left -= sum(1 for _ in _WORD.finditer(text)) if len(text) <= MAX_READ * 10 else MAX_READ
+            try:
+                if self._left < 0:
+                    raise Unparsable("there is too much to read")
+                self._found[key] = getattr(importlib.import_module(f".{module}", __package__), reader)(text, *how)
+            except Unparsable:
+                self._found[key] = None
+        found = self._found[key]
+        if found is None:
             self._unread = True
-            raise
+            raise Unparsable
+        return found
 
     def _past(self) -> Any:
         if self._facts.history is None:
@@ -275,11 +306,48 @@ def _statement(found: Any) -> dict[str, Any]:
         "kind": found.kind,
         "kinds": list(found.kinds),
         "tables": list(found.tables),
+        "functions": list(found.functions),
         "has_where": found.has_where,
         "has_limit": found.limit >= 0,
         "limit": found.limit,
         "is_read_only": found.is_read_only,
     }
+
+
+def _with_re2(source: str, tree: cel_syntax.Node) -> str:
+    """Return `source` with its calls of `matches` renamed to our own."""
+    places = sorted((node.place for node in cel_syntax.calls(tree) if node.name == "matches"), reverse=True)
+    for place in places:
+        source = f"{source[: place - 1]}re2_matches{source[place - 1 + len('matches') :]}"
+    return source
+
+
+@lru_cache(maxsize=1024)
+def _expression(pattern: str) -> Any:
+    return compile_search(pattern, place="the pattern")
+
+
+def _matches(text: object, pattern: str) -> bool:
+    if not isinstance(text, str):
+        raise TypeError
+    return _expression(pattern).search(text.encode("utf-8", "replace")) is not None
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield every text within `value`, however deep; names of members count, but for those of `value` itself."""
+    waiting: list[object] = list(value.values()) if isinstance(value, Mapping) else [value]
+    count = 0
+    while waiting:
+        now = waiting.pop()
+        count += 1
+        if count > MAX_TEXTS:
+            raise OverflowError
+        if isinstance(now, str):
+            yield now
+        elif isinstance(now, Mapping):
+            waiting += [*now.keys(), *now.values()]
+        elif isinstance(now, list | tuple):
+            waiting += now
 
 
 def _local(time: datetime, zone: str) -> datetime:

@@ -74,6 +74,26 @@ def compile_expression(pattern: str, *, place: str) -> Any:
     return compiled
 
 
+def compile_search(pattern: str, *, place: str) -> Any:
+    """Compile the pattern of `matches` in a condition, for a search in UTF-8 bytes.
+
+    Other than in masking patterns, `^` and `$` are the ends of the whole text: `^/public/[a-z]+$` must not be met by a
+    second line. It may match nothing.
+
+    Raises:
+        PatternRefused: RE2 cannot compile it, or it is over 1024 characters or too large when compiled.
+    """
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise PatternRefused(place, f"the pattern has more than {MAX_PATTERN_CHARACTERS} characters")
+    try:
+        compiled = re2.compile(pattern.encode(), options())
+    except (re2.error, UnicodeEncodeError):
+        raise PatternRefused(place, _why_refused(pattern)) from None
+    if compiled.programsize > MAX_PROGRAM_SIZE:
+        raise PatternRefused(place, "too large when compiled; use smaller numbers in repetitions such as {1,64}")
+    return compiled
+
+
 def places(expression: Any, text: bytes) -> Iterator[tuple[int, int]]:
     """Every place where `expression` matches in `text`, leftmost first, none overlapping; empty ones among them."""
     # RE2's own search: its Python wrapper makes a generator and an object for each place.
