@@ -19,6 +19,7 @@ import zstandard
 
 from policies.engine.masking import Masked
 from policies.engine.verdicts import Deny, Hold, Verdict
+from proxy.callers import Callers
 from proxy.journal import Journal
 from proxy.ports import Call, State
 from sessions import chain
@@ -59,6 +60,7 @@ class Recorder:
 
     def __init__(self, journal: Journal, *, refuse_seconds: float, withhold_seconds: float) -> None:
         self._journal = journal
+        self._callers = Callers()
         self.refuse_seconds, self._withhold_seconds = refuse_seconds, withhold_seconds
         self._refusals: dict[tuple[str, str, str, tuple[tuple[str, str], ...]], int] = {}
 
@@ -81,7 +83,9 @@ class Recorder:
             "subject": call.identity.subject,
         }
         _add_policy(body, call, verdict)
-        return self._append(call, "gateway:call:denied", body, self._request(call), self.refuse_seconds)
+        payload = self._request(call, body)
+        self._name_caller(call, body)
+        return self._append(call, "gateway:call:denied", body, payload, self.refuse_seconds)
 
     def intent(self, call: Call, verdict: Verdict) -> Awaitable[None]:
         """Record that exactly these bytes are about to leave, for whom and under which policy and credential."""
@@ -100,7 +104,9 @@ class Recorder:
             "subject": call.identity.subject,
         }
         _add_policy(body, call, verdict)
-        return self._append(call, "gateway:call:intent", body, self._request(call), self.refuse_seconds, opens=True)
+        payload = self._request(call, body)
+        self._name_caller(call, body)
+        return self._append(call, "gateway:call:intent", body, payload, self.refuse_seconds, opens=True)
 
     def frame(
         self, call: Call, masked: Masked, *, kind: str, dropped: int = 0, is_last: bool = True
@@ -224,11 +230,27 @@ class Recorder:
             is_last=is_last or opens or closes,
         )
 
-    def _request(self, call: Call) -> bytes | None:
-        """Return the request as the record shows it: masked like an answer."""
+    def _request(self, call: Call, body: dict[str, object]) -> bytes | None:
+        """Return the request as the record shows it, masked like an answer; what was masked is counted in `body`."""
         if not call.outbound:
             return None
-        return packed(call.policy.masker.mask(call.outbound).value)
+        masked = call.policy.masker.mask(call.outbound)
+        if masked.hits:
+            body["request_hits"] = dict(masked.hits)
+        return packed(masked.value)
+
+    def _name_caller(self, call: Call, body: dict[str, object]) -> None:
+        """Name the caller in `body`, having written before what policy knows of whoever is new to the session."""
+        session, identity = call.ref.session, call.identity
+        tag = self._callers.known(session, identity, call.address)
+        if tag is None:
+            tag, unknown = self._callers.enter(session, identity, call.address)
+            if unknown is not None:
+                # In one chain with the opening that follows: whoever waits for that one waits for this one, too.
+                self._journal.append(
+                    "gateway:session:caller", session=session, call=chain.NOTHING, body=unknown, patience=None
+                )
+        body["caller"] = tag
 
     def _outcome_body(self, call: Call, *, kind: str, status: int, reason: str) -> dict[str, object]:
         body: dict[str, object] = {
