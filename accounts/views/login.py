@@ -6,6 +6,7 @@ in between, unless the settings of a local demonstration do without.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from axes.decorators import axes_dispatch
@@ -22,6 +23,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from accounts import proofs
+from accounts.attempts import Busy, alone
 from accounts.console_sessions import enter, leave
 from accounts.login_ways import login_ways
 from accounts.models import User
@@ -51,6 +53,14 @@ class LoginView(View):
     @method_decorator(axes_dispatch)
     def post(self, request: HttpRequest) -> HttpResponse:
         """Check user name and password, and go on to the second factor."""
+        try:
+            with alone(request, request.POST.get("username", "")):
+                return self._judged(request)
+        except Busy as error:
+            return busy(request, error)
+
+    @staticmethod
+    def _judged(request: HttpRequest) -> HttpResponse:
         next_path = proofs.local_path(request.POST.get("next", ""))
         form = PasswordLoginForm(request, data=request.POST)
         if not form.is_valid():
@@ -83,6 +93,13 @@ class FactorView(View):
         user = pending.person(request, now)
         if user is None:
             return _back()
+        try:
+            with alone(request, user.get_username()):
+                return self._judged(request, user, now)
+        except Busy as error:
+            return busy(request, error)
+
+    def _judged(self, request: HttpRequest, user: User, now: datetime) -> HttpResponse:
         if proofs.is_locked_out(request, user.get_username()):
             return locked_out(request)
         form = FactorForm(request.POST)
@@ -179,10 +196,18 @@ def log_out(request: HttpRequest) -> HttpResponse:
 
 def locked_out(request: HttpRequest, *_: object) -> HttpResponse:
     """Answer whoever failed too often; django-axes calls this too."""
-    form = PasswordLoginForm(request)
-    response = _page(request, form, proofs.local_path(""), refusal=LOCKED_OUT)
+    return _later(request, LOCKED_OUT, seconds=900)
+
+
+def busy(request: HttpRequest, error: Busy) -> HttpResponse:
+    """Answer an attempt that was not judged, because others are."""
+    return _later(request, str(error), seconds=1)
+
+
+def _later(request: HttpRequest, refusal: str, *, seconds: int) -> HttpResponse:
+    response = _page(request, PasswordLoginForm(request), proofs.local_path(""), refusal=refusal)
     response.status_code = 429
-    response["Retry-After"] = "900"
+    response["Retry-After"] = str(seconds)
     return response
 
 

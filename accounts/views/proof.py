@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from axes.decorators import axes_dispatch
@@ -17,12 +18,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
 from accounts import proofs, services
+from accounts.attempts import Busy, alone
 from accounts.console_sessions import current
 from accounts.login_ways import Way, login_ways
+from accounts.models import ConsoleSession
 from accounts.services import factors
 
 from .forms import FactorForm, ProofForm
-from .login import locked_out
+from .login import busy, locked_out
 
 
 def needs_login(view: Any) -> Any:
@@ -47,6 +50,14 @@ class ProofView(View):
         next_path = proofs.local_path(request.POST.get("next", ""))
         if row is None or not user.has_usable_password():
             return self._page(request, None, next_path)
+        try:
+            with alone(request, user.get_username()):
+                return self._judged(request, row, next_path, now)
+        except Busy as error:
+            return busy(request, error)
+
+    def _judged(self, request: HttpRequest, row: ConsoleSession, next_path: str, now: datetime) -> HttpResponse:
+        user = self._user(request)
         if proofs.is_locked_out(request, user.get_username()):
             return locked_out(request)
         form = self._form(request, data=request.POST)
