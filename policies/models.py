@@ -10,6 +10,33 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
+from .approval_models import (
+    ApprovalDecision,
+    ApprovalRequest,
+    ApprovalRule,
+    ApprovalUse,
+    ApprovalView,
+    ClientPatience,
+)
+
+__all__ = [
+    "AccessGrant",
+    "ApprovalDecision",
+    "ApprovalRequest",
+    "ApprovalRule",
+    "ApprovalUse",
+    "ApprovalView",
+    "BackTest",
+    "ClientPatience",
+    "Guardrail",
+    "MaskingPattern",
+    "PolicyDraft",
+    "PolicyState",
+    "PolicyTest",
+    "PolicyVersion",
+    "any_name",
+]
+
 
 def any_name() -> list[str]:
     """Return the glob list that matches every name."""
@@ -140,6 +167,14 @@ class Guardrail(models.Model):
         "observe only", default=False, help_text="Decide nothing; record what the rule would have done."
     )
     pack = models.CharField(max_length=64, blank=True, editable=False)
+    approval_rule = models.ForeignKey(
+        ApprovalRule,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="guardrails",
+        help_text="Of a rule that holds: who decides. Empty: anybody who may decide approvals.",
+    )
     reason = models.CharField(max_length=255, blank=True, help_text="Told to the caller of a denied call.")
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -292,16 +327,18 @@ class BackTest(models.Model):
     title = models.CharField(max_length=150, blank=True, editable=False)
     draft = models.ForeignKey(PolicyDraft, null=True, blank=True, on_delete=models.CASCADE, related_name="back_tests")
     version_number = models.BigIntegerField("version", null=True, blank=True)
-    document = models.JSONField(default=dict)
+    document = models.JSONField(default=dict, blank=True)
     since = models.DateTimeField()
     until = models.DateTimeField()
     state = models.CharField(max_length=12, choices=State, default=State.WAITING)
     calls_total = models.PositiveIntegerField(default=0)
     calls_done = models.PositiveIntegerField(default=0)
     differences_total = models.PositiveIntegerField(default=0)
-    differences = models.JSONField(default=list, help_text="The first ones, grouped by what would change.")
+    differences = models.JSONField(default=list, blank=True, help_text="The first ones, grouped by what would change.")
     not_replayable = models.PositiveIntegerField(default=0, help_text="Calls that the record does not say enough of.")
-    summary = models.JSONField(default=dict, help_text="Counts by verdict, and why calls could not be judged.")
+    summary = models.JSONField(
+        default=dict, blank=True, help_text="Counts by verdict, and why calls could not be judged."
+    )
     failure = models.CharField(max_length=255, blank=True)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
