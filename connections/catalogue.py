@@ -111,6 +111,18 @@ def tool_accept(*, tool_id: UUID, seen_digest: str, by: User | None, now: dateti
 
 
 @transaction.atomic
+def tools_accept(*, looked_at: Mapping[UUID, str], by: User | None, now: datetime) -> list[Tool]:
+    """Accept several tools, all or none; `looked_at` has the digest that the reviewer looked at, by tool.
+
+    Raises:
+        Tool.DoesNotExist, SeenAgain, NothingToReview: as `tool_accept`, of any of them.
+    """
+    # In one order, so that two reviewers never wait for each other.
+    ids = sorted(looked_at, key=str)
+    return [tool_accept(tool_id=tool_id, seen_digest=looked_at[tool_id], by=by, now=now) for tool_id in ids]
+
+
+@transaction.atomic
 def tool_reject(*, tool_id: UUID, by: User | None, now: datetime) -> Tool:
     """Keep a tool hidden and its calls denied, whatever its upstream says, until somebody accepts it.
 

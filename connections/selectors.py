@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 
-from .models import Connection, Credential
+from .models import Connection, Credential, Tool
 
 
 def client_url(connection: Connection) -> str:
@@ -32,3 +32,17 @@ def credentials_visible_to(*, user: User) -> QuerySet[Credential]:
 def connections_without_credential() -> QuerySet[Connection]:
     """Return the active connections whose upstream is called without a credential."""
     return Connection.objects.filter(is_active=True, credential=None)
+
+
+def tools_visible_to(*, user: User) -> QuerySet[Tool]:
+    """Return the tools that `user` may see: all with the permission, none without."""
+    if not user.has_perm("connections.view_tool"):
+        return Tool.objects.none()
+    return Tool.objects.select_related("connection", "reviewed_by")
+
+
+def tools_to_review() -> QuerySet[Tool]:
+    """Return the tools that wait for a reviewer, of active connections that pin their tools."""
+    return Tool.objects.filter(
+        state=Tool.State.QUARANTINED, connection__is_active=True, connection__pins_tools=True
+    ).select_related("connection")

@@ -41,9 +41,13 @@ router.register("login-clients", accounts_api.LoginClientViewSet, basename="logi
 router.register("logins", accounts_api.ConsoleSessionViewSet, basename="login")
 router.register("connections", connections_api.ConnectionViewSet, basename="connection")
 router.register("credentials", connections_api.CredentialViewSet, basename="credential")
+router.register("tools", connections_api.ToolViewSet, basename="tool")
 router.register("grants", policies_api.AccessGrantViewSet, basename="grant")
 router.register("guardrails", policies_api.GuardrailViewSet, basename="guardrail")
 router.register("masking-patterns", policies_api.MaskingPatternViewSet, basename="masking-pattern")
+router.register("policy-versions", policies_api.PolicyVersionViewSet, basename="policy-version")
+router.register("policy-drafts", policies_api.PolicyDraftViewSet, basename="policy-draft")
+router.register("policy-tests", policies_api.PolicyTestViewSet, basename="policy-test")
 router.register("sessions", sessions_api.SessionViewSet, basename="session")
 
 
@@ -66,6 +70,7 @@ docs = csp_replace({"script-src": [SELF]})(Docs.as_view(url_name="api:schema"))
 api: list[URLPattern | URLResolver] = [
     path("schema/", schema, name="schema"),
     path("docs/", docs, name="docs"),
+    path("policy/simulate", policies_api.SimulateView.as_view(), name="policy-simulate"),
     path("", include(router.urls)),
 ]
 

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from accounts.models import User
 
 from .models import AccessGrant, Guardrail, MaskingPattern, PolicyDraft, PolicyTest, PolicyVersion
+from .reading import newest_number
 
 
 def grants_visible_to(*, user: User) -> QuerySet[AccessGrant]:
@@ -47,6 +48,11 @@ def drafts_visible_to(*, user: User) -> QuerySet[PolicyDraft]:
     if not user.has_perm("policies.view_policydraft"):
         return PolicyDraft.objects.none()
     return PolicyDraft.objects.select_related("author")
+
+
+def is_outdated(draft: PolicyDraft) -> bool:
+    """Tell whether policy has changed since the draft was made; one that was published is not asked that."""
+    return draft.published_number is None and draft.base_number != newest_number()
 
 
 def policy_tests_visible_to(*, user: User) -> QuerySet[PolicyTest]:

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from .drafts import PolicyDraftViewSet
+from .policy_tests import PolicyTestViewSet
 from .rules import AccessGrantViewSet, GuardrailViewSet, MaskingPatternViewSet
+from .simulation import SimulateView
+from .versions import PolicyVersionViewSet
 
-__all__ = ["AccessGrantViewSet", "GuardrailViewSet", "MaskingPatternViewSet"]
+__all__ = [
+    "AccessGrantViewSet",
+    "GuardrailViewSet",
+    "MaskingPatternViewSet",
+    "PolicyDraftViewSet",
+    "PolicyTestViewSet",
+    "PolicyVersionViewSet",
+    "SimulateView",
+]

@@ -155,6 +155,10 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "login": ("admin", "admin"),
     "login-client": ("admin", "admin"),
     "masking-pattern": ("read", "write"),
+    "policy-draft": ("read", "write"),
+    "policy-simulate": ("read", "read"),
+    "policy-test": ("read", "write"),
+    "policy-version": ("read", "write"),
     "principal": ("read", "write"),
     "provider": ("read", "admin"),
     "provider-preset": ("read", None),
@@ -166,6 +170,7 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "schema": ("read", None),
     "session": ("audit", None),
     "signing-key": ("read", "admin"),
+    "tool": ("read", "write"),
 }
 """Resources of the REST API, and the scope that an API token needs to read and to write; None is closed to tokens."""
 
