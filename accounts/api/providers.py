@@ -26,6 +26,8 @@ from accounts.rest_authentication import scopes_by_method
 from accounts.tokens import TOKEN_BYTES
 from accounts.values import provider_value
 
+from .issued import EmptySerializer
+
 
 class IdentityProviderSerializer(StrictModelSerializer):
     """An identity provider. The introspection secret goes in and never comes out."""
@@ -183,10 +185,11 @@ class IdentityProviderViewSet(ProofViewSet, ServiceViewSet):
         report = verifying.explained(raw, row=row, audience=body.validated_data["audience"], now=time.time())
         return Response(token_report.payload(report), headers={"Cache-Control": "no-store"})
 
-    @extend_schema(request=None, responses=KeysSerializer)
+    @extend_schema(request=EmptySerializer, responses=KeysSerializer)
     @action(detail=True, methods=["post"], url_path="fetch-keys", permission_classes=[IsAuthenticated, MayChange])
     def fetch_keys(self, request: Request, pk: str | None = None) -> Response:
         """Make every gateway process forget this provider's keys, fetch them, and say what was found or why not."""
+        EmptySerializer(data=request.data).is_valid(raise_exception=True)
         row = services.provider_keys_flush(provider_id=self.get_object().pk, now=timezone.now())
         return Response(_found(provider_keys.look(provider_value(row))), headers={"Cache-Control": "no-store"})
 
