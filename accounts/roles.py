@@ -52,6 +52,7 @@ CONFIGURATION: Final[Mapping[str, Configured]] = {
     "policies.policydraft": Configured(EVERYBODY, _OPERATION),
     "policies.policytest": Configured(EVERYBODY, _OPERATION),
     "policies.backtest": Configured(EVERYBODY, _OPERATION),
+    "policies.approvalrule": Configured(EVERYBODY, _OPERATION),
     "connections.tool": Configured(EVERYBODY, _OPERATION),
     "accounts.group": Configured(EVERYBODY, _OPERATION),
     "accounts.principal": Configured(EVERYBODY, _OPERATION),
@@ -71,6 +72,8 @@ CONFIGURATION: Final[Mapping[str, Configured]] = {
     "gateway_sessions.checkpointkey": Configured(_AUDIT, _OWNERSHIP),
     "gateway_sessions.checkpointsink": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
     "axes.accessattempt": Configured(_AUDIT, _OWNERSHIP),
+    "gateway_sessions.retentionrule": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
+    "gateway_sessions.legalhold": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
 }
 """Models that people configure, by their label in lower case."""
 
@@ -81,12 +84,19 @@ EVIDENCE: Final[Mapping[str, frozenset[Role]]] = {
     "gateway_sessions.checkpoint": _AUDIT_AND_OPERATION,
     "gateway_sessions.eventrelease": _AUDIT,
     "gateway_sessions.activity": EVERYBODY,
+    "gateway_sessions.recording": _AUDIT_AND_OPERATION,
+    "gateway_sessions.tombstone": _AUDIT_AND_OPERATION,
     "gateway_sessions.callindex": EVERYBODY,
     "gateway_sessions.indexcursor": _AUDIT,
     "gateway_sessions.readevent": _AUDIT,
     "gateway_sessions.sessionstop": EVERYBODY,
     "policies.policystate": EVERYBODY,
     "policies.policyversion": EVERYBODY,
+    "policies.approvalrequest": EVERYBODY,
+    "policies.approvaldecision": EVERYBODY,
+    "policies.approvaluse": EVERYBODY,
+    "policies.approvalview": _AUDIT,
+    "policies.clientpatience": EVERYBODY,
     "accounts.revocationstate": EVERYBODY,
     "accounts.seentoken": _AUDIT,
     "accounts.exchangedtoken": _AUDIT_AND_OPERATION,
@@ -127,6 +137,8 @@ SPECIAL: Final[Mapping[str, frozenset[Role]]] = {
     "gateway_sessions.end_session": _OPERATION,
     "gateway_sessions.unmask_session": _OWNERSHIP,
     "policies.publish_policyversion": _OPERATION,
+    "policies.decide_approvalrequest": frozenset({Role.APPROVER, Role.OWNER}),
+    "policies.break_glass_approvalrequest": _OWNERSHIP,
 }
 """Permissions of their own, such as the one to decide a held call, and who has them."""
 

@@ -55,6 +55,12 @@ class Connection(models.Model):
     allows_roots = models.BooleanField(
         default=False, help_text="The upstream may ask for the client's file roots (roots/list)."
     )
+    owners = models.ManyToManyField(
+        "accounts.User",
+        blank=True,
+        related_name="owned_connections",
+        help_text="People who answer for it; approval rules may ask them.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
 

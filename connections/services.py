@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import addresses
+from accounts.models import User
 from accounts.saving import Refusals
 
 from . import vault
@@ -29,6 +30,7 @@ def connection_save(
     labels: Iterable[str] = (),
     taints: Iterable[str] = (),
     pins_tools: bool = True,
+    owners: Iterable[User] | None = None,
     allows_sampling: bool = False,
     allows_elicitation: bool = False,
     allows_roots: bool = False,
@@ -36,6 +38,8 @@ def connection_save(
     now: datetime,
 ) -> Connection:
     """Create or change the connection `connection_id`; without an id, the one of that `slug` if there is one.
+
+    `owners` None leaves them as they are.
 
     Raises:
         Connection.DoesNotExist: there is no connection `connection_id`.
@@ -61,6 +65,8 @@ def connection_save(
     connection.updated_at = now
     _refuse_bad_addresses(connection, refusals)
     refusals.save(connection)
+    if owners is not None:
+        connection.owners.set(owners)
     return connection
 
 

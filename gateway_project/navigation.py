@@ -29,6 +29,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         (
             ("Access grants", "how_to_reg", "policies", "accessgrant"),
             ("Guardrails", "shield", "policies", "guardrail"),
+            ("Approval rules", "how_to_vote", "policies", "approvalrule"),
+            ("Approval requests", "pending_actions", "policies", "approvalrequest"),
             ("Masking patterns", "visibility_off", "policies", "maskingpattern"),
             ("Policy version", "history", "policies", "policystate"),
         ),

@@ -51,6 +51,7 @@ MEMBERS: Final[Mapping[str, Mapping[str, Any]]] = {
         "annotations": {},
         "condition": "",
         "is_observed": False,
+        "approval_rule": None,
         "pack": "",
         "reason": "",
         "is_active": True,

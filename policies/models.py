@@ -10,6 +10,33 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
+from .approval_models import (
+    ApprovalDecision,
+    ApprovalRequest,
+    ApprovalRule,
+    ApprovalUse,
+    ApprovalView,
+    ClientPatience,
+)
+
+__all__ = [
+    "AccessGrant",
+    "ApprovalDecision",
+    "ApprovalRequest",
+    "ApprovalRule",
+    "ApprovalUse",
+    "ApprovalView",
+    "BackTest",
+    "ClientPatience",
+    "Guardrail",
+    "MaskingPattern",
+    "PolicyDraft",
+    "PolicyState",
+    "PolicyTest",
+    "PolicyVersion",
+    "any_name",
+]
+
 
 def any_name() -> list[str]:
     """Return the glob list that matches every name."""
@@ -140,6 +167,14 @@ class Guardrail(models.Model):
         "observe only", default=False, help_text="Decide nothing; record what the rule would have done."
     )
     pack = models.CharField(max_length=64, blank=True, editable=False)
+    approval_rule = models.ForeignKey(
+        ApprovalRule,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="guardrails",
+        help_text="Of a rule that holds: who decides. Empty: anybody who may decide approvals.",
+    )
     reason = models.CharField(max_length=255, blank=True, help_text="Told to the caller of a denied call.")
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -86,7 +86,9 @@ def document_now() -> dict[str, list[dict[str, Any]]]:
     grants = AccessGrant.objects.filter(kind=AccessGrant.Kind.STANDING).select_related(
         "connection", "principal", "group__provider"
     )
-    guardrails = Guardrail.objects.select_related("connection").prefetch_related("principals", "groups__provider")
+    guardrails = Guardrail.objects.select_related("connection", "approval_rule").prefetch_related(
+        "principals", "groups__provider"
+    )
     return documents.canonical(
         {
             "grants": [grant_entry(row) for row in grants],
@@ -137,6 +139,7 @@ def _guardrail(row: Guardrail) -> dict[str, Any]:
         "annotations": dict(sorted(row.annotations.items())),
         "condition": row.condition,
         "is_observed": row.is_observed,
+        "approval_rule": None if row.approval_rule is None else row.approval_rule.name,
         "pack": row.pack,
         "reason": row.reason,
         "is_active": row.is_active,

@@ -38,9 +38,10 @@ class ConnectionAdmin(Lockable, ServiceAdmin):
     list_filter = ["is_active"]
     list_select_related = ["credential"]
     search_fields = ["name", "slug", "upstream_url"]
+    autocomplete_fields = ["owners"]
     readonly_fields = ["shown_path", "shown_credential", "created_at", "updated_at"]
     fieldsets = (
-        (None, {"fields": ["name", "slug", "shown_path", "is_active"]}),
+        (None, {"fields": ["name", "slug", "shown_path", "owners", "is_active"]}),
         ("Upstream", {"fields": ["upstream_url", "shown_credential", "allowed_networks", "timeout_seconds"]}),
         ("For rules", {"fields": ["labels", "taints", "pins_tools"]}),
         (

@@ -37,6 +37,7 @@ class ConnectionSerializer(StrictModelSerializer):
             "labels",
             "taints",
             "pins_tools",
+            "owners",
             "allows_sampling",
             "allows_elicitation",
             "allows_roots",

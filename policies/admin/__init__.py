@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from .approvals import ApprovalRequestAdmin, ApprovalRuleAdmin
 from .rules import AccessGrantAdmin, GuardrailAdmin, MaskingPatternAdmin
 from .versions import PolicyStateAdmin
 
-__all__ = ["AccessGrantAdmin", "GuardrailAdmin", "MaskingPatternAdmin", "PolicyStateAdmin"]
+__all__ = [
+    "AccessGrantAdmin",
+    "ApprovalRequestAdmin",
+    "ApprovalRuleAdmin",
+    "GuardrailAdmin",
+    "MaskingPatternAdmin",
+    "PolicyStateAdmin",
+]

@@ -87,7 +87,7 @@ class GuardrailAdmin(PolicyServiceAdmin):
     list_select_related = ["connection"]
     search_fields = ["name", "reason"]
     fieldsets = (
-        (None, {"fields": ["name", "effect", "reason", "is_observed", "is_active", "pack"]}),
+        (None, {"fields": ["name", "effect", "approval_rule", "reason", "is_observed", "is_active", "pack"]}),
         ("Which calls", {"fields": ["connection", "labels", "methods", "names", "annotations", "condition"]}),
         ("Whose calls", {"fields": ["principals", "groups"]}),
     )

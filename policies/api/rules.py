@@ -97,6 +97,7 @@ class GuardrailSerializer(StrictModelSerializer):
             "annotations",
             "condition",
             "is_observed",
+            "approval_rule",
             "pack",
             "reason",
             "is_active",

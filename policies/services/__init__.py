@@ -5,6 +5,15 @@ The version of the policy moves by database triggers in the same transaction (`m
 
 from __future__ import annotations
 
+from .approval_rules import approval_rule_delete, approval_rule_save
+from .back_tests import (
+    BackTestEnded,
+    back_test_cancel,
+    back_test_delete,
+    back_test_run,
+    back_test_start,
+    back_tests_left,
+)
 from .checking import Checked, Problem, document_check, document_rehearsal
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save
@@ -25,10 +34,18 @@ from .versions import (
 
 __all__ = [
     "AlreadyPublished",
+    "BackTestEnded",
     "Checked",
     "DraftOutdated",
     "Problem",
     "Publisher",
+    "approval_rule_delete",
+    "approval_rule_save",
+    "back_test_cancel",
+    "back_test_delete",
+    "back_test_run",
+    "back_test_start",
+    "back_tests_left",
     "document_apply",
     "document_check",
     "document_rehearsal",

@@ -13,7 +13,7 @@ from accounts.saving import Refusals
 from connections.models import Connection
 from policies.engine.compile import GuardrailRow, compile_rule
 from policies.engine.exceptions import PatternRefused
-from policies.models import Guardrail
+from policies.models import ApprovalRule, Guardrail
 
 from .compiling import field_of, globs_of, refuse
 from .publishing import Publisher, publish
@@ -36,6 +36,7 @@ def guardrail_save(
     annotations: Mapping[str, bool] | None = None,
     condition: str = "",
     is_observed: bool = False,
+    approval_rule: ApprovalRule | None = None,
     pack: str | None = None,
     reason: str = "",
     is_active: bool = True,
@@ -65,9 +66,12 @@ def guardrail_save(
     guardrail.annotations = dict(annotations) if isinstance(annotations, Mapping) else annotations or {}
     guardrail.condition = condition.strip()
     guardrail.is_observed = is_observed
+    guardrail.approval_rule = approval_rule
     guardrail.pack = guardrail.pack if pack is None else pack
     guardrail.reason = reason
     guardrail.is_active = is_active
+    if approval_rule is not None and effect != Guardrail.Effect.HOLD:
+        refusals.add("approval_rule", "not_a_hold", "Only a guardrail that holds has an approval rule: leave it empty.")
     if connection is not None and guardrail.labels:
         refusals.add("labels", "connection_and_labels", "Name either a connection or labels of connections.")
     _refuse_what_does_not_compile(guardrail, refusals)

@@ -18,7 +18,16 @@ from connections.models import Connection
 from policies import documents
 from policies.documents import Change, DocumentRefused
 from policies.merging import merged
-from policies.models import AccessGrant, Guardrail, MaskingPattern, PolicyDraft, PolicyState, PolicyTest, PolicyVersion
+from policies.models import (
+    AccessGrant,
+    ApprovalRule,
+    Guardrail,
+    MaskingPattern,
+    PolicyDraft,
+    PolicyState,
+    PolicyTest,
+    PolicyVersion,
+)
 from policies.reading import document_now, grant_entry, newest_number
 from policies.rehearsal import CaseRefused, read_case
 
@@ -284,6 +293,7 @@ def _resolved(section: str, values: dict[str, Any], place: str, now: datetime) -
     else:
         values["principals"] = [_principal(entry, place, now) for entry in values["principals"]]
         values["groups"] = [_group(entry, place) for entry in values["groups"]]
+        values["approval_rule"] = _approval_rule(values["approval_rule"], place)
     return values
 
 
@@ -300,6 +310,13 @@ def _group(entry: object, place: str) -> Group:
     if group is None:
         raise DocumentRefused(place, f"there is no group {entry['name']!r} of {entry['provider']!r}; declare it first")
     return group
+
+
+def _approval_rule(name: object, place: str) -> ApprovalRule | None:
+    rule = None if name is None else ApprovalRule.objects.filter(name=name).first()
+    if name is not None and rule is None:
+        raise DocumentRefused(place, f"there is no approval rule {name!r}; create it first")
+    return rule
 
 
 def _moment(text: object, place: str) -> datetime:

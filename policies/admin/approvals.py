@@ -1,0 +1,103 @@
+"""WHO SAYS YES, in the console: rules of approval, and requests, decisions and uses as evidence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from unfold.decorators import display
+
+from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
+from policies import services
+from policies.models import (
+    ApprovalDecision,
+    ApprovalRequest,
+    ApprovalRule,
+    ApprovalUse,
+    ApprovalView,
+    ClientPatience,
+)
+
+
+class ApprovalRuleForm(ServiceForm):
+    """Values of an approval rule."""
+
+    def save_by_service(self, values: dict[str, Any], now: datetime) -> ApprovalRule:
+        """Save the rule."""
+        return services.approval_rule_save(rule_id=self.row_id, **values, now=now)
+
+
+@admin.register(ApprovalRule)
+class ApprovalRuleAdmin(ServiceAdmin):
+    """Who decides about held calls, how many of them, and what an approval is good for."""
+
+    form = ApprovalRuleForm
+    list_display = ["name", "risk", "shown_stages", "expires_seconds", "is_active"]
+    list_filter = ["risk", "is_active"]
+    search_fields = ["name"]
+    fieldsets = (
+        (None, {"fields": ["name", "risk", "is_active"]}),
+        ("Who decides", {"fields": ["stages", "escalate_seconds", "escalate_to"]}),
+        ("Terms", {"fields": ["expires_seconds", "run_within_seconds", "max_uses", "max_window_seconds"]}),
+        ("What is asked for", {"fields": ["needs_reason", "needs_poller"]}),
+    )
+
+    @display(description="Stages")
+    def shown_stages(self, rule: ApprovalRule) -> str:
+        """Name the stages in their order."""
+        return " → ".join(f"{stage['needed']} of {stage['name']}" for stage in rule.stages)
+
+    def delete_by_service(self, row: ApprovalRule) -> None:
+        """Delete the rule."""
+        services.approval_rule_delete(rule_id=row.pk)
+
+
+@admin.register(ApprovalRequest)
+class ApprovalRequestAdmin(EvidenceAdmin):
+    """Held calls and requests for access; they are decided in the inbox."""
+
+    list_display = ["code", "state", "principal", "connection", "name", "rule_name", "opened_at", "expires_at"]
+    list_filter = ["state", "kind", "connection"]
+    list_select_related = ["principal", "connection"]
+    search_fields = ["code", "name", "rule_name", "principal__subject", "principal__display_name"]
+    exclude = ["key_id", "wrapped_key", "ciphertext", "binding", "arguments_sha256"]
+
+
+@admin.register(ApprovalDecision)
+class ApprovalDecisionAdmin(EvidenceAdmin):
+    """Who decided what, from where, and what they saw."""
+
+    list_display = ["request", "verdict", "user", "channel", "address", "at"]
+    list_filter = ["verdict", "channel"]
+    list_select_related = ["request", "user"]
+    search_fields = ["request__code", "user__username"]
+    exclude = ["view_sha256"]
+
+
+@admin.register(ApprovalUse)
+class ApprovalUseAdmin(EvidenceAdmin):
+    """Runs of approved calls."""
+
+    list_display = ["request", "number", "call_id", "claimed_at", "consumed_at"]
+    list_select_related = ["request"]
+    search_fields = ["request__code"]
+
+
+@admin.register(ApprovalView)
+class ApprovalViewAdmin(EvidenceAdmin):
+    """Who looked at which request."""
+
+    list_display = ["request", "user", "address", "at"]
+    list_select_related = ["request", "user"]
+    search_fields = ["request__code", "user__username"]
+
+
+@admin.register(ClientPatience)
+class ClientPatienceAdmin(EvidenceAdmin):
+    """How long clients wait before they give up."""
+
+    list_display = ["client_name", "user_agent", "connection", "gave_up_seconds", "budget_seconds", "changed_at"]
+    list_filter = ["connection"]
+    list_select_related = ["connection"]
+    search_fields = ["client_name", "user_agent"]
