@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from .checkpoint_models import Checkpoint, CheckpointHead, CheckpointKey, CheckpointSink, EventRelease
 from .reading_models import ReadEvent, RecordAccess, SessionStop
+from .recording_models import LegalHold, Recording, RetentionRule, Tombstone
 from .search_models import CallIndex, IndexCursor, SavedView
 
 __all__ = [
@@ -22,11 +23,15 @@ __all__ = [
     "EventRelease",
     "GatewayInstance",
     "IndexCursor",
+    "LegalHold",
     "ReadEvent",
     "RecordAccess",
+    "Recording",
+    "RetentionRule",
     "SavedView",
     "Session",
     "SessionStop",
+    "Tombstone",
 ]
 
 

@@ -183,12 +183,12 @@ class Writer:
             self._close_frame()
 
     def finish(self, sign: Callable[[bytes], Signature]) -> Summary:
-        """Write what is left, and the seal; `sign` signs bytes with Ed25519."""
+        """Write what is left, and the seal; `sign` signs `DOMAIN` and the bytes that it is given with Ed25519."""
         self._close_frame()
         index = self._packed(self._index(), _INDEX, 0)
         self._write(index)
         content = self._content.digest()
-        signature = sign(sealed_bytes(self._header, content, self._chain, self._events))
+        signature = sign(seal_of(self._header, content, self._chain, self._events))
         text = _manifest(content, self._chain, self._events, len(self._frames), signature)
         self._write(text + _TRAILER.pack(len(index), len(text), END))
         return Summary(
@@ -370,7 +370,7 @@ class Recording:
             return Unsound("unknown_key", "The recording is signed with a key that is not trusted.")
         try:
             signature = base64.b64decode(str(self.manifest.get("signature")), validate=True)
-            signed = sealed_bytes(self._header, content.digest(), chain, self.events)
+            signed = DOMAIN + seal_of(self._header, content.digest(), chain, self.events)
             Ed25519PublicKey.from_public_bytes(public_key).verify(signature, signed)
         except (InvalidSignature, ValueError):
             return Unsound("bad_signature", "The signature is not that of the key.")
@@ -425,9 +425,9 @@ class Recording:
         return _exactly(self._source, offset, length)
 
 
-def sealed_bytes(header: bytes, content: bytes, chain: bytes, events: int) -> bytes:
-    """Return what the signature of a recording is over: three SHA-256 digests and the number of events."""
-    return DOMAIN + _SEAL.pack(header, content, chain, events)
+def seal_of(header: bytes, content: bytes, chain: bytes, events: int) -> bytes:
+    """Return what, behind `DOMAIN`, the signature of a recording is over: three digests and the number of events."""
+    return _SEAL.pack(header, content, chain, events)
 
 
 def _manifest(content: bytes, chain: bytes, events: int, frames: int, signature: Signature) -> bytes:

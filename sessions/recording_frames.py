@@ -47,13 +47,22 @@ class RecordingDamaged(ValueError):
 
 
 class Recorded(NamedTuple):
-    """One event with everything that its row had; `id` is the row's."""
+    """One event with everything that its row had; `id` is the row's.
+
+    `left_out` is the length of a message that was not read.
+    """
 
     id: int
     instance: bytes
     entry: Entry
     prev_hash: bytes
     hash: bytes
+    left_out: int = 0
+
+    @property
+    def payload_bytes(self) -> int:
+        """Length of the message as it is stored, whether it was read or not."""
+        return self.left_out if self.entry.payload is None else len(self.entry.payload)
 
     @property
     def is_intact(self) -> bool:
@@ -154,6 +163,7 @@ def decode(head: bytes, messages: bytes | None) -> list[Recorded]:
     bodies = cursor.pieces_of(body_lengths)
     cursor.end()
     payloads = _payloads(payload_lengths, messages)
+    sizes = [0 if messages is not None or length == NO_PAYLOAD else length for length in payload_lengths]
     events: list[Recorded] = []
     last_hash = b""
     for place in range(count):
@@ -179,7 +189,7 @@ def decode(head: bytes, messages: bytes | None) -> list[Recorded]:
         else:
             own_hash = written or _linked(instance, prev_hash, entry)
         last_hash = own_hash
-        events.append(Recorded(ids[place], instance, entry, prev_hash, own_hash))
+        events.append(Recorded(ids[place], instance, entry, prev_hash, own_hash, sizes[place]))
     return events
 
 

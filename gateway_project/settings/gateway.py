@@ -52,6 +52,36 @@ WARDGATE_SESSION_IDLE_SECONDS = env.integer("WARDGATE_SESSION_IDLE_SECONDS", 180
 WARDGATE_RESUME_SECONDS = env.integer("WARDGATE_RESUME_SECONDS", 600, at_least=1)
 """How long a legacy stream that broke may be resumed before its call is `outcome_unknown`."""
 
+# How finished sessions are kept.
+WARDGATE_COMPACT_AFTER_SECONDS = env.integer("WARDGATE_COMPACT_AFTER_SECONDS", 300, at_least=0)
+"""How long after its end a session is sealed into a recording."""
+WARDGATE_RECORDING_STORAGE = env.text("WARDGATE_RECORDING_STORAGE", "local")
+"""`local` or `s3`; recordings stay where they were written when it changes."""
+WARDGATE_RECORDING_FOLDER = env.text("WARDGATE_RECORDING_FOLDER")
+"""Folder of local recordings, and of those that are being written; `.wardgate/recordings` when empty."""
+WARDGATE_RECORDING_S3_URL = env.text("WARDGATE_RECORDING_S3_URL")
+WARDGATE_RECORDING_S3_BUCKET = env.text("WARDGATE_RECORDING_S3_BUCKET")
+WARDGATE_RECORDING_S3_PREFIX = env.text("WARDGATE_RECORDING_S3_PREFIX")
+WARDGATE_RECORDING_S3_REGION = env.text("WARDGATE_RECORDING_S3_REGION", "us-east-1")
+WARDGATE_RECORDING_S3_ACCESS_KEY = env.text("WARDGATE_RECORDING_S3_ACCESS_KEY")
+WARDGATE_RECORDING_S3_SECRET_KEY = env.text("WARDGATE_RECORDING_S3_SECRET_KEY")
+WARDGATE_RECORDING_S3_NETWORKS = env.listing("WARDGATE_RECORDING_S3_NETWORKS")
+"""Networks (CIDR) in which the bucket's service may be besides public addresses."""
+
+# How the record is proved.
+WARDGATE_CHECKPOINT_SECONDS = env.integer("WARDGATE_CHECKPOINT_SECONDS", 10, at_least=1)
+"""Longest time until a new event is covered by a signed checkpoint."""
+WARDGATE_CHECKPOINT_EVENTS = env.integer("WARDGATE_CHECKPOINT_EVENTS", 1_000, at_least=1)
+"""New events after which a checkpoint is signed sooner; they are counted four times a second."""
+WARDGATE_CHECKPOINT_IDLE_SECONDS = env.integer("WARDGATE_CHECKPOINT_IDLE_SECONDS", 3600, at_least=10)
+"""How often a checkpoint is signed though nothing happened, which tells an idle gateway from a stopped one."""
+WARDGATE_CHECKPOINT_KEY_DAYS = env.integer("WARDGATE_CHECKPOINT_KEY_DAYS", 90, at_least=1)
+"""Age at which the key of the record is replaced by one that it vouches for."""
+WARDGATE_CHECKPOINT_FOLDER = env.text("WARDGATE_CHECKPOINT_FOLDER")
+"""Folder of this machine below which sinks of the kind `file` write; without it there are none."""
+WARDGATE_RETENTION_DATABASE_URL = env.text("WARDGATE_RETENTION_DATABASE_URL")
+"""`postgres://` URL of the role that may release months of events; without it the gateway's own role tries."""
+
 # How identity is checked.
 WARDGATE_IDENTITY_CACHE_SECONDS = env.integer("WARDGATE_IDENTITY_CACHE_SECONDS", 30, at_least=0)
 WARDGATE_JWKS_BYTES = env.integer("WARDGATE_JWKS_BYTES", 512 * 1024, at_least=1024)

@@ -44,7 +44,7 @@ class Bytes:
 
 
 def sign(message: bytes) -> Signature:
-    return Signature("k1", PUBLIC, KEY.sign(message))
+    return Signature("k1", PUBLIC, KEY.sign(recording.DOMAIN + message))
 
 
 def header(**values: Any) -> Header:
@@ -122,6 +122,8 @@ def test_whatever_is_written_is_read_back(
     assert isinstance(found.verify(TRUSTED), Sound)
     assert list(recording.salvage(Bytes(data), key=key)) == events
     bare = [event.entry._replace(payload=None) for event in events]
+    sizes = [event.payload_bytes for event in events]
+    assert [event.payload_bytes for event in found.entries(has_messages=False)] == sizes
     assert [event.entry for event in found.entries(has_messages=False)] == bare
     for call in {event.entry.call for event in events} - {chain.NOTHING}:
         assert found.call(call) == [event for event in events if event.entry.call == call]
