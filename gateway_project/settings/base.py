@@ -118,6 +118,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 50},
     },
+    "index calls": {
+        "task": "sessions.tasks.index_calls",
+        "schedule": 10.0,
+        "options": {"expires": 9},
+    },
     "forget activity": {
         "task": "sessions.tasks.forget_activity",
         "schedule": 300.0,
