@@ -6,7 +6,7 @@ do those that another command is told to run (`sh -c`, `sudo`, `env`, `xargs`, `
 much rather than too little. What is only known when the text runs (`$X`, `base64 -d | sh`, a program in another
 language) makes it unreadable: the rule that asks then takes its strictest branch.
 
-What a file does that is run (`./build.sh`, `python x.py`) is not in the text, and not told.
+What a file does that is run (`./build.sh`, `python x.py`) is not in the text, and not told; its name is.
 """
 
 from __future__ import annotations
@@ -158,13 +158,17 @@ def _has_glob(name_node: Any) -> bool:
     )
 
 
-def _run(path: str, arguments: Sequence[str | None], nesting: int, files: tuple[str, ...] = ()) -> Iterator[Command]:
-    """Yield the command `path` and what it runs in its turn."""
+def _run(
+    path: str, arguments: Sequence[str | None], nesting: int, files: tuple[str, ...] = (), *, is_fed: bool = False
+) -> Iterator[Command]:
+    """Yield the command `path` and what it runs in its turn; `is_fed` says that xargs puts words behind or into it."""
     if nesting > MAX_NESTING:
         raise Unparsable("the text is nested too deeply")
     name = path.rstrip("/").rsplit("/", 1)[-1]
     yield Command(name, tuple("" if argument is None else argument for argument in arguments), files)
     _refuse_opaque(name, arguments)
+    if is_fed and any(argument is not None and "{" in argument for argument in arguments) and name in programs.SHELLS:
+        raise Unparsable("a shell is told to run what is put into its text")
     if name in programs.SHELLS:
         yield from _shell(arguments, nesting)
     elif name == "eval":
@@ -175,7 +179,7 @@ def _run(path: str, arguments: Sequence[str | None], nesting: int, files: tuple[
         for argument in arguments:
             yield from _text([None if argument is None else argument.partition("=")[2] or ":"], nesting)
     elif name in {"source", "."}:
-        _refuse_unless_file(arguments)
+        yield from _file(arguments)
     elif programs.INTERPRETERS.fullmatch(name):
         _refuse_inline(name, arguments)
     elif name in programs.BEHIND:
@@ -186,10 +190,13 @@ def _run(path: str, arguments: Sequence[str | None], nesting: int, files: tuple[
         if "-delete" in arguments and name.endswith("find"):
             yield Command("rm", (), ())
     elif name in programs.PREFIXES or name.startswith("ld-linux"):
-        yield from _prefixed(name, arguments, programs.PREFIXES.get(name, 0), nesting)
+        is_fed = is_fed or name in {"xargs", "parallel"}
+        yield from _prefixed(name, arguments, programs.PREFIXES.get(name, 0), nesting, is_fed=is_fed)
 
 
 def _refuse_opaque(name: str, arguments: Sequence[str | None]) -> None:
+    if name in programs.RESERVED:
+        raise Unparsable("the text is no shell text")
     if name.lower().removesuffix(".exe") in programs.OPAQUE:
         raise Unparsable("a command runs what cannot be read")
     if name in {"at", "batch"} or (name == "crontab" and not any(a in {"-l", "-r"} for a in arguments)):
@@ -220,7 +227,15 @@ def _shell(arguments: Sequence[str | None], nesting: int) -> Iterator[Command]:
             return
         if argument.startswith("-") and "c" in argument and not argument.startswith("--"):
             raise Unparsable("a shell is told to run what cannot be told")
+    yield from _file(arguments)
+
+
+def _file(arguments: Sequence[str | None]) -> Iterator[Command]:
+    """Yield the file that a shell is given as a command of its own: a shell finds it as it finds commands."""
     _refuse_unless_file(arguments)
+    for argument in arguments:
+        if argument is not None and not argument.startswith(("-", "+")):
+            yield Command(argument.rsplit("/", 1)[-1], (), ())
 
 
 def _refuse_unless_file(arguments: Sequence[str | None]) -> None:
@@ -260,7 +275,9 @@ def _joined(arguments: Sequence[str | None]) -> str | None:
     return None if None in arguments else " ".join(argument or "" for argument in arguments)
 
 
-def _prefixed(name: str, arguments: Sequence[str | None], own: int, nesting: int) -> Iterator[Command]:
+def _prefixed(
+    name: str, arguments: Sequence[str | None], own: int, nesting: int, *, is_fed: bool = False
+) -> Iterator[Command]:
     """Yield the command that a program such as sudo runs.
 
     A word after an option may be the option's value or the command, so it is taken for the command as well; the first
@@ -291,18 +308,22 @@ def _prefixed(name: str, arguments: Sequence[str | None], own: int, nesting: int
         if not is_after_option:
             own = max(0, own - 1)
         is_after_option = False
+        if is_fed and "{" in word and is_certain:
+            raise Unparsable("the name of a command is made when it runs")
         if word in {"", "-", "{}", ";", "+"} or word.isdigit():
             continue
-        yield from _candidate(name, word, arguments[at + 1 :], nesting)
+        yield from _candidate(name, word, arguments[at + 1 :], nesting, is_fed=is_fed)
         if is_certain:
             return
+    if is_fed and name not in {"xargs", "parallel"}:
+        raise Unparsable("the name of a command is made when it runs")
 
 
 def _is_attached(option: str) -> bool:
     return "=" in option or re.fullmatch(r"-c.+", option) is not None
 
 
-def _candidate(name: str, word: str, rest: Sequence[str | None], nesting: int) -> Iterator[Command]:
+def _candidate(name: str, word: str, rest: Sequence[str | None], nesting: int, *, is_fed: bool) -> Iterator[Command]:
     if name in programs.JOINED or _SEPARATES.search(word):
         joined = _joined((word, *rest)) if name in programs.JOINED else word
         yield from _text([joined], nesting)
@@ -311,7 +332,7 @@ def _candidate(name: str, word: str, rest: Sequence[str | None], nesting: int) -
         raise Unparsable("the name of a command is made when it runs")
     if name in {"find", "gfind"}:
         rest = rest[: next((i for i, a in enumerate(rest) if a in {";", "+"}), len(rest))]
-    yield from _run(word, rest, nesting + 1)
+    yield from _run(word, rest, nesting + 1, is_fed=is_fed)
 
 
 def _redirects(node: Any) -> tuple[str, ...]:

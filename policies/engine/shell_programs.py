@@ -14,6 +14,12 @@ from typing import Final
 SHELLS: Final = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "rbash", "yash", "pdksh"})
 """Shells that take a text of this grammar after `-c`."""
 
+RESERVED: Final = frozenset(
+    {"if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "function",
+     "select", "{", "}", "!", "[[", "]]"}
+)  # fmt: skip
+"""Words of the grammar: where one stands as a command, the text was read otherwise than a shell reads it."""
+
 INTERPRETERS: Final = re.compile(
     r"(?:python|pypy|perl|ruby|node|nodejs|deno|bun|php|lua|luajit|tclsh|Rscript|groovy|scala|julia|osascript|guile|gawk|mawk"
     r"|nawk|awk)[0-9.]*"
