@@ -89,6 +89,46 @@ def request(
         connection.close()
 
 
+def connect(
+    host: str,
+    port: int,
+    *,
+    allowed_networks: Sequence[str] = (),
+    has_tls: bool = True,
+    ca_certificate: str = "",
+    seconds: float,
+) -> socket.socket:
+    """Return a connection for a protocol that is not HTTP, to an address that was judged; its timeout is `seconds`.
+
+    Args:
+        host: a name or an address.
+        port: TCP port.
+        allowed_networks: CIDR blocks that may be reached besides public addresses.
+        has_tls: without TLS only into `allowed_networks`.
+        ca_certificate: PEM of the authority to trust instead of the system's.
+        seconds: for resolving, connecting and the handshake together.
+
+    Raises:
+        OutboundFailed: codes plain_text, bad_certificate, address_refused, cannot_connect, timed_out, broken.
+    """
+    if not has_tls and not allowed_networks:
+        raise OutboundFailed("plain_text", "A connection without TLS is for named private networks only: use TLS.")
+    try:
+        context = ssl.create_default_context(cadata=ca_certificate) if ca_certificate else _context()
+    except (ssl.SSLError, ValueError):
+        raise OutboundFailed("bad_certificate", "The CA certificate is not PEM.") from None
+    scheme = "https" if has_tls else "http"
+    target = addresses.Upstream(scheme, host, port, f"{host}:{port}".encode(), b"/")
+    try:
+        made = _connected(target, allowed_networks, time.monotonic() + seconds, context)
+    except TimeoutError:
+        raise OutboundFailed("timed_out", "The server did not answer in time.") from None
+    except OSError as error:
+        raise OutboundFailed("broken", f"The exchange with the server failed ({type(error).__name__}).") from None
+    made.settimeout(seconds)
+    return made
+
+
 def _answer(connection: http.client.HTTPConnection, limit: int, ends_at: float) -> Answer:
     response = connection.getresponse()
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -107,7 +147,12 @@ def _answer(connection: http.client.HTTPConnection, limit: int, ends_at: float) 
     return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, b"".join(parts))
 
 
-def _connected(target: addresses.Upstream, allowed_networks: Sequence[str], ends_at: float) -> socket.socket:
+def _connected(
+    target: addresses.Upstream,
+    allowed_networks: Sequence[str],
+    ends_at: float,
+    context: ssl.SSLContext | None = None,
+) -> socket.socket:
     """Return a connection to an address that was judged, each of the name's addresses tried in turn."""
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
@@ -127,7 +172,9 @@ def _connected(target: addresses.Upstream, allowed_networks: Sequence[str], ends
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(_left(ends_at))
-            return plain if target.scheme == "http" else _context().wrap_socket(plain, server_hostname=target.host)
+            if target.scheme == "http":
+                return plain
+            return (context or _context()).wrap_socket(plain, server_hostname=target.host)
         except BaseException:
             plain.close()
             raise

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from accounts.client_address import TrustedProxies
 from accounts.introspection import Introspector
@@ -37,6 +38,8 @@ from proxy.resumes import Resumes
 from proxy.session_refs import SessionGroups, SessionSeal
 from proxy.store import PolicySource, Store
 from proxy.upstream import HttpUpstream
+from sessions.checkpointer import Checkpointer, Shipper
+from sessions.checkpoints import Due
 
 _GC_THRESHOLDS = (20_000, 20, 50)
 
@@ -113,6 +116,18 @@ class DataPath:
         self._spawn(self._recorder.keep_flushing())
         self._spawn(self._live.keep_watch())
         self._spawn(self._introspector.keep_watch(lambda: self._live.token_digests))
+        self._checkpointer = Checkpointer(
+            Due(
+                settings.WARDGATE_CHECKPOINT_EVENTS,
+                settings.WARDGATE_CHECKPOINT_SECONDS,
+                settings.WARDGATE_CHECKPOINT_IDLE_SECONDS,
+            ),
+            key_days=settings.WARDGATE_CHECKPOINT_KEY_DAYS,
+            clock=timezone.now,
+        )
+        self._shipper = Shipper(clock=timezone.now)
+        self._checkpointer.start()
+        self._shipper.start()
         self._app = self._build()
         settle_garbage_collection()
 
@@ -128,6 +143,9 @@ class DataPath:
             task.cancel()
         await self._journal.stop()
         await self._instances.end()
+        # After the last event, so that a checkpoint covers it, and after the checkpoint, so that it is shipped.
+        await asyncio.to_thread(self._checkpointer.stop)
+        await asyncio.to_thread(self._shipper.stop)
         self._upstream.close()
         self._store.close()
         self._policy_store.close()

@@ -108,6 +108,8 @@ WARDGATE_SIGNING_KEY_DAYS = env.integer("WARDGATE_SIGNING_KEY_DAYS", 30, at_leas
 WARDGATE_ADDRESS_FAILURES_PER_SECOND = env.integer("WARDGATE_ADDRESS_FAILURES_PER_SECOND", 2000, at_least=1)
 """Failed authentications of one address; one that fails at the signature counts four. Then 429 before a look."""
 WARDGATE_ADDRESS_REQUESTS_PER_SECOND = env.integer("WARDGATE_ADDRESS_REQUESTS_PER_SECOND", 0, at_least=0)
+WARDGATE_ADDRESS_DOOR_REQUESTS_PER_SECOND = env.integer("WARDGATE_ADDRESS_DOOR_REQUESTS_PER_SECOND", 50, at_least=0)
+"""Requests of one address to where nobody is known yet: the token endpoint, the receivers, and logins."""
 WARDGATE_PRINCIPAL_REQUESTS_PER_SECOND = env.integer("WARDGATE_PRINCIPAL_REQUESTS_PER_SECOND", 0, at_least=0)
 WARDGATE_PRINCIPAL_CALLS = env.integer("WARDGATE_PRINCIPAL_CALLS", 200, at_least=1)
 """Requests of one principal that are under way at the same time, streams included."""
