@@ -8,6 +8,7 @@
     python3 run.py check    ruff, mypy, import contracts, system checks, missing migrations
     python3 run.py demo     drive a real MCP client through the running gateway
     python3 run.py token    print a token of the demo's identity provider: alice or bob
+    python3 run.py password print with which password alice or bob logs in to the console at that provider
     python3 run.py manage   Django's command line, on the database of the running `up`
     python3 run.py down     stop the running `up`
 
@@ -87,8 +88,8 @@ def main(arguments):
     if command in ("help", "-h", "--help"):
         print(__doc__.strip())
         return
-    if command not in ("up", "test", "check", "demo", "token", "manage", "down"):
-        refuse("`{0}` is not a command: use up, test, check, demo, token, manage or down.".format(command))
+    if command not in ("up", "test", "check", "demo", "token", "password", "manage", "down"):
+        refuse("`{0}` is not a command: use up, test, check, demo, token, password, manage or down.".format(command))
     os.chdir(ROOT)
     if command in ("test", "check"):
         install(LOCKS["test"])

@@ -1,8 +1,9 @@
 """The demo's identity provider: an OpenID Connect issuer with four known people and tokens for an hour.
 
-It offers what the demo needs and no more: discovery, the key set, and a token endpoint with `client_credentials` and
-the password grant. The password grant is not for anything real (RFC 9700 section 2.4); here it stands in for a login
-page. Tokens are RFC 9068 access tokens, signed RS256 with a key that is made at the first start.
+It offers what the demo needs and no more: discovery, the key set, a login page for the console (`demo.login`), and a
+token endpoint for its codes, with `client_credentials` and the password grant. The password grant is not for anything
+real (RFC 9700 section 2.4); here `run.py token` stands in for a client that opens a browser. Access tokens are those of
+RFC 9068; everything is signed RS256 with a key that is made at the first start.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from urllib.parse import parse_qsl, unquote_plus
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from gateway_project.demo.login import Given, Logins, page
 from gateway_project.demo.people import AUDIENCE, PEOPLE, TOKEN_SECONDS, Person
 from gateway_project.demo.serving import Receive, Scope, Send, required, serve
 
 FORM_BYTES = 16 * 1024
+_PAGE_HEADERS = [
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+]
 ALGORITHM = "RS256"
 
 
@@ -38,12 +44,22 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A page for the browser, or where it goes instead."""
+
+    status: int
+    html: str = field(default="", repr=False)
+    location: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Issuer:
-    """The issuer's name, its key, and the password of each person; a program's is its client secret."""
+    """The issuer's name, its key, the password of each person (a program's is its client secret), and logins."""
 
     issuer: str
     key: RSAKey = field(repr=False)
     passwords: Mapping[str, str] = field(repr=False)
+    logins: Logins = field(default_factory=lambda: Logins(""), repr=False)
 
     def discovery(self) -> Answer:
         """Return the metadata (RFC 8414 section 2 and OpenID Connect Discovery 1.0 section 3)."""
@@ -52,10 +68,13 @@ class Issuer:
             {
                 "issuer": self.issuer,
                 "jwks_uri": f"{self.issuer}/jwks",
+                "authorization_endpoint": f"{self.issuer}/authorize",
                 "token_endpoint": f"{self.issuer}/token",
-                "grant_types_supported": ["client_credentials", "password"],
+                "grant_types_supported": ["authorization_code", "client_credentials", "password"],
                 "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
-                "response_types_supported": [],
+                "response_types_supported": ["code"],
+                "code_challenge_methods_supported": ["S256"],
+                "authorization_response_iss_parameter_supported": True,
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": [ALGORITHM],
             },
@@ -69,6 +88,9 @@ class Issuer:
     def grant(self, form: Mapping[str, str], *, authorization: str, now: int) -> Answer:
         """Answer a token request (RFC 6749 sections 4.3, 4.4 and 5.2); `now` is in seconds since 1970."""
         kind = form.get("grant_type", "")
+        if kind == "authorization_code":
+            given = self.logins.redeem(form, now=now)
+            return Answer(400, {"error": "invalid_grant"}) if given is None else self._logged_in(given, now=now)
         if kind == "password":
             name, password = form.get("username", ""), form.get("password", "")
         elif kind == "client_credentials":
@@ -87,6 +109,42 @@ class Issuer:
                 "expires_in": TOKEN_SECONDS,
             },
         )
+
+    def authorize(self, parameters: Mapping[str, str], *, is_answer: bool, now: int) -> Shown:
+        """Ask for a password, or with `is_answer` send the browser back with a code (RFC 6749 section 4.1.2)."""
+        asked = self.logins.asked(parameters)
+        if asked is None:
+            return Shown(400, "<!doctype html><title>Refused</title>This is not a request of the console.")
+        name = parameters.get("username", "")
+        if not is_answer or self._person(name, parameters.get("password", ""), is_machine=False) is None:
+            return Shown(200, page(parameters, has_failed=is_answer))
+        code = self.logins.give(asked, name, now=now)
+        return Shown(303, location=asked.back({"code": code, "iss": self.issuer}))
+
+    def _logged_in(self, given: Given, *, now: int) -> Answer:
+        """Return an ID token (OpenID Connect Core 1.0 section 3.1.3.3), and an access token that opens nothing."""
+        person = PEOPLE[given.name]
+        claims = {
+            "iss": self.issuer,
+            "aud": given.asked.client_id,
+            "sub": person.subject,
+            "iat": now,
+            "exp": now + TOKEN_SECONDS,
+            "auth_time": given.at,
+            "nonce": given.asked.nonce,
+            "sid": secrets.token_urlsafe(16),
+            "name": person.name,
+            "email": person.email,
+            "groups": list(person.groups),
+        }
+        header = {"alg": ALGORITHM, "typ": "JWT", "kid": self.key.kid}
+        body = {
+            "id_token": jwt.encode(header, claims, self.key, algorithms=[ALGORITHM]),
+            "access_token": secrets.token_urlsafe(32),
+            "token_type": "Bearer",
+            "expires_in": TOKEN_SECONDS,
+        }
+        return Answer(200, body)
 
     def token(self, name: str, person: Person, *, audience: str, now: int) -> str:
         """Return a signed access token for `person` (RFC 9068 section 2)."""
@@ -137,14 +195,28 @@ class Application:
         if scope["type"] != "http":
             return
         answer = await self._answer(scope, receive)
-        body = json.dumps(answer.body).encode()
-        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        headers = [(b"cache-control", b"no-store")]
+        if isinstance(answer, Shown):
+            body = answer.html.encode()
+            headers += [(b"content-type", b"text/html; charset=utf-8"), *_PAGE_HEADERS]
+            headers += [(b"location", answer.location.encode())] if answer.location else []
+        else:
+            body = json.dumps(answer.body).encode()
+            headers.append((b"content-type", b"application/json"))
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer | Shown:
         match scope["method"], scope["path"]:
+            case "GET", "/authorize":
+                query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+                return self.issuer.authorize(query, is_answer=False, now=int(time.time()))
+            case "POST", "/authorize":
+                form = await _form(receive)
+                if form is None:
+                    return Answer(413, {"error": "invalid_request"})
+                return self.issuer.authorize(form, is_answer=True, now=int(time.time()))
             case "GET", "/.well-known/openid-configuration" | "/.well-known/oauth-authorization-server":
                 return self.issuer.discovery()
             case "GET", "/jwks":
@@ -189,6 +261,7 @@ def main() -> None:
         issuer=required("WARDGATE_DEMO_ISSUER"),
         key=load_key(Path(required("WARDGATE_DEMO_KEY_FILE"))),
         passwords=json.loads(required("WARDGATE_DEMO_PASSWORDS")),
+        logins=Logins(required("WARDGATE_DEMO_CONSOLE")),
     )
     serve(Application(issuer), file_descriptor=int(required("WARDGATE_DEMO_SOCKET")))
 

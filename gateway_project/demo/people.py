@@ -7,6 +7,9 @@ from dataclasses import dataclass
 AUDIENCE = "wardgate-demo"
 """The `aud` of a demo token whose request names no `resource`."""
 
+CLIENT_ID = "wardgate-console"
+"""As which client the console is known here."""
+
 CONNECTION_SLUG = "orders"
 TOKEN_SECONDS = 3600
 

@@ -11,17 +11,24 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Q
 
-from accounts.models import IdentityProvider
-from accounts.services import group_save, provider_save
+from accounts.models import IdentityProvider, RoleGrant
+from accounts.services import group_save, provider_save, role_grant_save
+from accounts.services.login_clients import login_client_save
 from connections.models import Connection, Credential
 from connections.services import connection_save, credential_set
-from gateway_project.demo.people import ADMINS, AUDIENCE, CONNECTION_SLUG, SUPPORT
+from gateway_project.demo.people import ADMINS, AUDIENCE, CLIENT_ID, CONNECTION_SLUG, SUPPORT
 from policies.engine.packs import DEFAULT_PATTERNS
 from policies.models import Guardrail, MaskingPattern
 from policies.services import grant_save, guardrail_save, masking_pattern_save
 
 PROVIDER_NAME = "Demo identity provider"
 LOOPBACK = ["127.0.0.0/8"]
+
+ROLES = {
+    SUPPORT: [RoleGrant.Role.VIEWER],
+    ADMINS: [RoleGrant.Role.AUDITOR, RoleGrant.Role.APPROVER, RoleGrant.Role.OPERATOR],
+}
+"""What the groups may do at the console. Nobody of the demo is an owner: that stays with the local administrator."""
 
 SUPPORT_TOOLS = ["get_order", "search_*", "list_*", "export_*", "delete_*", "refund_*"]
 """Wide on purpose: the guardrails, not the grant, stop what is destructive."""
@@ -38,17 +45,18 @@ def seed(*, issuer: str, upstream_url: str, credential: str, is_new_credential: 
         is_new_credential: it was made in this start, so a stored one is of an earlier demo.
         now: the time that the rows carry.
     """
-    connection = _connection(upstream_url, _provider(issuer, now), now)
+    provider = _provider(issuer, now)
+    connection = _connection(upstream_url, provider, now)
     if is_new_credential or not Credential.objects.filter(connection=connection).exists():
         credential_set(connection=connection, kind=Credential.Kind.BEARER, secret=credential, now=now)
 
 
 def _provider(issuer: str, now: datetime) -> IdentityProvider:
-    provider = IdentityProvider.objects.filter(Q(issuer=issuer) | Q(name=PROVIDER_NAME)).first()
-    if provider is not None and provider.issuer == issuer:
-        return provider
-    return provider_save(
-        provider_id=provider.pk if provider else None,
+    known = IdentityProvider.objects.filter(Q(issuer=issuer) | Q(name=PROVIDER_NAME)).first()
+    if known is not None and known.issuer == issuer:
+        return known
+    provider = provider_save(
+        provider_id=known.pk if known else None,
         name=PROVIDER_NAME,
         issuer=issuer,
         audiences=[AUDIENCE],
@@ -57,6 +65,18 @@ def _provider(issuer: str, now: datetime) -> IdentityProvider:
         allowed_networks=LOOPBACK,
         now=now,
     )
+    if known is None:
+        _console_login(provider, now)
+    return provider
+
+
+def _console_login(provider: IdentityProvider, now: datetime) -> None:
+    """Let the people of a provider that was just made log in to the console, with a role for each group."""
+    login_client_save(provider=provider, client_id=CLIENT_ID, scopes=["profile", "groups"], now=now)
+    for name, roles in ROLES.items():
+        group = group_save(provider=provider, name=name, now=now)
+        for role in roles:
+            role_grant_save(group=group, role=role, now=now)
 
 
 def _connection(upstream_url: str, provider: IdentityProvider, now: datetime) -> Connection:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gateway_project.demo.people import PEOPLE
 from gateway_project.embedded_place import EmbeddedError
 from gateway_project.local.state import LocalError, is_held, load_running
-from gateway_project.local.tokens import demo_token
+from gateway_project.local.tokens import demo_password, demo_token
 
 DOWN_SECONDS = 20
 
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str]) -> int:
             return _down()
         if command == "token":
             return _token(rest)
+        if command == "password":
+            return _password(rest)
         return _manage(["demo", *rest] if command == "demo" else rest)
     except (LocalError, EmbeddedError) as error:
         print(error, file=sys.stderr)  # noqa: T201
@@ -70,6 +72,15 @@ def _token(arguments: Sequence[str]) -> int:
     parser.add_argument("--resource", default="", help="the URL that the token is for (RFC 8707)")
     options = parser.parse_args(arguments)
     print(demo_token(options.name, resource=options.resource))  # noqa: T201
+    return 0
+
+
+def _password(arguments: Sequence[str]) -> int:
+    people = sorted(name for name, person in PEOPLE.items() if not person.is_machine)
+    description = "Print with which password somebody logs in at the demo's identity provider."
+    parser = argparse.ArgumentParser(prog="run.py password", description=description)
+    parser.add_argument("name", choices=people, help="whose password")
+    print(demo_password(parser.parse_args(arguments).name))  # noqa: T201
     return 0
 
 

@@ -11,6 +11,17 @@ from gateway_project.demo.people import PEOPLE
 from gateway_project.local.state import LocalError, load_running, load_secrets
 
 
+def demo_password(name: str) -> str:
+    """Return the password of somebody at the running demo's identity provider.
+
+    Raises:
+        LocalError: it does not run, or runs without the demo.
+    """
+    if not load_running().issuer:
+        raise LocalError("Wardgate runs without its demo, so there is no demo password.")
+    return load_secrets([]).demo_passwords[name]
+
+
 def demo_token(name: str, *, resource: str = "") -> str:
     """Return a token of the running demo's identity provider.
 

@@ -200,6 +200,7 @@ def _demo_children(options: Options, secrets: Secrets, sockets: dict[str, socket
         environment=shell
         | {
             "WARDGATE_DEMO_ISSUER": options.issuer,
+            "WARDGATE_DEMO_CONSOLE": options.public_url,
             "WARDGATE_DEMO_KEY_FILE": str(state.FOLDER / "demo-idp-key.json"),
             "WARDGATE_DEMO_PASSWORDS": welcome.as_json(secrets.demo_passwords),
             "WARDGATE_DEMO_SOCKET": str(idp),

@@ -54,6 +54,11 @@ def as_json(value: Mapping[str, str]) -> str:
 
 def _demo_lines(url: str, run: str) -> list[str]:
     return [
+        "",
+        "  Or, with the demo's identity provider, as alice (viewer) or bob (auditor, approver, operator). A password:",
+        "",
+        f"    {run} password bob",
+        "",
         f"  MCP        {url}",
         "",
         "  See it work: as alice (support) and bob (admins), a token for an hour each",

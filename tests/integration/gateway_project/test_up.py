@@ -12,8 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, Request, build_opener, urlopen
 
 import psutil
 import pytest
@@ -133,6 +135,59 @@ def test_the_first_start_prints_where_to_look_and_what_to_paste(up):
         assert paste in up.said
 
 
+def hidden_fields(page: str) -> dict[str, str]:
+    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page)
+    return {name: unescape(value) for name, value in found}
+
+
+class Browser:
+    """Follows links and sends forms, with cookies."""
+
+    def __init__(self, up: Up) -> None:
+        self.console = f"http://127.0.0.1:{up.port}"
+        self._opener = build_opener(HTTPCookieProcessor())
+
+    def open(self, url: str, form: dict[str, str] | None = None) -> tuple[str, str]:
+        """Return where it ends and what is there."""
+        data = None if form is None else urlencode(form).encode()
+        with self._opener.open(Request(url, data, {"Referer": url}), timeout=20) as answer:
+            return answer.url, answer.read().decode()
+
+
+def test_the_printed_password_opens_the_console(up):
+    browser = Browser(up)
+    login = f"{browser.console}/admin/login/"
+    password = re.search(r"Password   (\S{20})", up.said)[1]
+    _, page = browser.open(login)
+    place, page = browser.open(login, hidden_fields(page) | {"username": "admin", "password": password})
+    assert place == f"{browser.console}/admin/"
+    assert re.search(r"<title>\s*Overview", page)
+
+
+@pytest.mark.parametrize(("name", "roles"), [("alice", "viewer"), ("bob", "approver, auditor, operator")])
+def test_people_of_the_demo_log_in_with_the_roles_of_their_groups(up, name, roles):
+    browser = Browser(up)
+    _, page = browser.open(f"{browser.console}/admin/login/?next=/admin/account/")
+    begin = unescape(re.search(r'<a class="wg-button" href="([^"]+)">Log in with Demo identity provider</a>', page)[1])
+    place, page = browser.open(browser.console + begin)
+    password = up.run("password", name).stdout.strip()
+    form = hidden_fields(page) | {"username": name, "password": password}
+    place, page = browser.open(place.partition("?")[0], form)
+    assert place == f"{browser.console}/admin/account/"
+    assert f"<dd>{roles}</dd>" in page
+
+
+def test_somebody_of_the_demo_without_a_group_is_told_that_they_have_no_role(up):
+    browser = Browser(up)
+    _, page = browser.open(f"{browser.console}/admin/login/")
+    begin = unescape(re.search(r'<a class="wg-button" href="([^"]+)">Log in with Demo', page)[1])
+    place, page = browser.open(browser.console + begin)
+    form = hidden_fields(page) | {"username": "mallory", "password": up.run("password", "mallory").stdout.strip()}
+    place, page = browser.open(place.partition("?")[0], form)
+    assert place == f"{browser.console}/admin/login/"
+    assert "None of your groups has a role in this console." in page
+
+
 def test_the_demo_shows_verdicts_masking_and_replay_and_a_second_run_the_same(up):
     first, second = up.run("demo"), up.run("demo")
     assert first.returncode == 0, first.stderr
@@ -181,6 +236,7 @@ def test_down_stops_everything_in_time_and_the_next_start_keeps_data_and_passwor
         assert first.run("token", "alice").stderr.strip() == (
             "Wardgate runs without its demo, so there is no demo token."
         )
+        assert "there is no demo password" in first.run("password", "alice").stderr
         started = time.monotonic()
         assert first.run("down").returncode == 0
         assert time.monotonic() - started < 10
@@ -234,8 +290,8 @@ def test_a_database_that_does_not_answer_is_one_sentence_without_its_password(ow
 
 
 def test_commands_that_need_a_running_gateway_say_so(own_folder):
-    for name in ("demo", "down", "token"):
-        arguments = [name, "alice"] if name == "token" else [name]
+    for name in ("demo", "down", "token", "password"):
+        arguments = [name, "alice"] if name in {"token", "password"} else [name]
         refused = command(environment_for(own_folder), *arguments)
         assert refused.returncode == 1
         assert "`python3 run.py up` first" in refused.stderr

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 from gateway_project.demo.idp import Answer, Issuer, load_key
+from gateway_project.demo.login import CODE_SECONDS, MAX_CODES, Logins
 from gateway_project.demo.orders import ORDERS, with_credential
-from gateway_project.demo.people import AUDIENCE, PEOPLE, TOKEN_SECONDS
+from gateway_project.demo.people import AUDIENCE, CLIENT_ID, PEOPLE, TOKEN_SECONDS
 from policies.engine.luhn import is_card_number
 
 NOW = 1_790_000_000
+CONSOLE = "http://127.0.0.1:8080"
+VERIFIER = "v" * 43
+CALLBACK = f"{CONSOLE}/admin/login/oidc/8b0c/callback/"
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Issuer:
     key = RSAKey.generate_key(2048, {"kid": "k"}, private=True)
-    return Issuer("http://127.0.0.1:8081", key, {name: f"password of {name}" for name in PEOPLE})
+    passwords = {name: f"password of {name}" for name in PEOPLE}
+    return Issuer("http://127.0.0.1:8081", key, passwords, Logins(CONSOLE))
 
 
 def login(issuer: Issuer, form: dict[str, str], *, authorization: str = "") -> Answer:
@@ -66,13 +73,117 @@ def test_a_program_proves_itself_with_its_secret(issuer):
         (as_alice(username="nightly-report", password="password of nightly-report"), 400, "invalid_grant"),
         ({"grant_type": "client_credentials", "client_id": "alice", "client_secret": "password of alice"}, 401,
          "invalid_client"),
-        ({"grant_type": "authorization_code"}, 400, "unsupported_grant_type"),
+        ({"grant_type": "authorization_code"}, 400, "invalid_grant"),
+        ({"grant_type": "device_code"}, 400, "unsupported_grant_type"),
         ({}, 400, "unsupported_grant_type"),
     ],
 )  # fmt: skip
 def test_everything_else_gets_no_token(issuer, form, status, error):
     answer = login(issuer, form)
     assert (answer.status, dict(answer.body)) == (status, {"error": error})
+
+
+def asked(**changed: str) -> dict[str, str]:
+    digest = hashlib.sha256(VERIFIER.encode()).digest()
+    return {
+        "response_type": "code",
+        "client_id": CLIENT_ID,
+        "redirect_uri": CALLBACK,
+        "state": "s t",
+        "nonce": "n",
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        **changed,
+    }
+
+
+def code_for_bob(issuer: Issuer, **changed: str) -> str:
+    answers = asked(username="bob", password="password of bob", **changed)
+    shown = issuer.authorize(answers, is_answer=True, now=NOW)
+    assert shown.status == 303
+    place = urlsplit(shown.location)
+    query = dict(parse_qsl(place.query))
+    assert (f"{place.scheme}://{place.netloc}{place.path}", query["state"]) == (CALLBACK, "s t")
+    assert query["iss"] == issuer.issuer
+    return query["code"]
+
+
+def redemption(code: str, **changed: str) -> dict[str, str]:
+    form = {"client_id": CLIENT_ID, "redirect_uri": CALLBACK, "code_verifier": VERIFIER, "code": code}
+    return {"grant_type": "authorization_code", **form, **changed}
+
+
+def test_a_code_gives_an_id_token_for_the_console_once(issuer):
+    code = code_for_bob(issuer)
+    answer = login(issuer, redemption(code))
+    claims = jwt.decode(answer.body["id_token"], issuer.key, algorithms=["RS256"]).claims
+    assert (claims["iss"], claims["aud"], claims["sub"]) == (issuer.issuer, CLIENT_ID, "demo-bob")
+    assert (claims["nonce"], claims["groups"], claims["auth_time"]) == ("n", ["admins"], NOW)
+    assert login(issuer, redemption(code)).body == {"error": "invalid_grant"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"code_verifier": "w" * 43},
+        {"code_verifier": ""},
+        {"redirect_uri": f"{CALLBACK}x"},
+        {"client_id": "another"},
+        {"code": "guess"},
+    ],
+)
+def test_a_code_is_good_only_for_whoever_asked_for_it(issuer, changed):
+    assert login(issuer, redemption(code_for_bob(issuer)) | changed).body == {"error": "invalid_grant"}
+
+
+def test_a_code_is_good_for_a_minute(issuer):
+    code = code_for_bob(issuer)
+    late = issuer.grant(redemption(code), authorization="", now=NOW + CODE_SECONDS + 1)
+    assert late.body == {"error": "invalid_grant"}
+
+
+def test_the_oldest_of_too_many_codes_gives_way(issuer):
+    first = code_for_bob(issuer)
+    for _ in range(MAX_CODES):
+        last = code_for_bob(issuer)
+    assert login(issuer, redemption(first)).status == 400
+    assert login(issuer, redemption(last)).status == 200
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"client_id": "another"},
+        {"redirect_uri": "https://evil.example/admin/login/oidc/8b0c/callback/"},
+        {"redirect_uri": f"{CONSOLE}@evil.example/admin/login/oidc/"},
+        {"redirect_uri": f"{CONSOLE}/admin/"},
+        {"redirect_uri": f"{CALLBACK}?next=x"},
+        {"response_type": "token"},
+        {"code_challenge_method": "plain"},
+        {"code_challenge": ""},
+    ],
+)
+def test_only_the_console_may_ask_for_a_login_and_only_with_pkce(issuer, changed):
+    answers = asked(username="bob", password="password of bob", **changed)
+    for is_answer in (False, True):
+        shown = issuer.authorize(answers, is_answer=is_answer, now=NOW)
+        assert (shown.status, shown.location) == (400, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("bob", "wrong"), ("bob", ""), ("nobody", "x"), ("nightly-report", "password of nightly-report")],
+)
+def test_a_wrong_password_shows_the_page_again(issuer, name, password):
+    shown = issuer.authorize(asked(username=name, password=password), is_answer=True, now=NOW)
+    assert (shown.status, shown.location) == (200, "")
+    assert "User name or password is wrong." in shown.html
+
+
+def test_the_login_page_repeats_the_request_as_text_only(issuer):
+    shown = issuer.authorize(asked(state='"><script>x</script>'), is_answer=False, now=NOW)
+    assert "&quot;&gt;&lt;script&gt;" in shown.html
+    assert "<script>" not in shown.html
 
 
 def test_the_published_key_is_public(issuer):
