@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -19,8 +20,10 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
+from accounts.client_address import TrustedProxies
 from gateway_project import checks
 from gateway_project.bodies import BoundedBodies
+from gateway_project.doors import GuardedDoors
 from proxy import gate
 from proxy.reply import Receive, Send
 from proxy.wiring import DataPath
@@ -32,8 +35,13 @@ class Application:
     def __init__(self, data_path: DataPath) -> None:
         checks.refuse_unsafe()
         self._data_path = data_path
-        console = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": URLRouter([])})
-        self._console = BoundedBodies(console, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        self.console = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": URLRouter([])})
+        self._console = GuardedDoors(
+            BoundedBodies(self.console, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
+            per_second=settings.WARDGATE_ADDRESS_DOOR_REQUESTS_PER_SECOND,
+            proxies=TrustedProxies.parse(settings.WARDGATE_TRUSTED_PROXIES, settings.WARDGATE_PROXY_HOPS),
+            clock=time.monotonic,
+        )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""

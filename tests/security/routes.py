@@ -81,7 +81,7 @@ def places_before_django() -> set[str]:
 
 def websockets() -> set[str]:
     """Return every path of the router of websockets."""
-    return {str(route.pattern) for route in application._console._inner.application_mapping["websocket"].routes}
+    return {str(route.pattern) for route in application.console.application_mapping["websocket"].routes}
 
 
 def _walk(resolver: URLResolver, pattern: str, path: str) -> Iterator[tuple[str, str, Any, str]]:

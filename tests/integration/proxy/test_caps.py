@@ -24,6 +24,7 @@ PATIENCE_SECONDS = 5
 def gateway_environment() -> dict[str, str]:
     return {
         "WARDGATE_ADDRESS_FAILURES_PER_SECOND": "5",
+        "WARDGATE_ADDRESS_DOOR_REQUESTS_PER_SECOND": "4",
         "WARDGATE_PRINCIPAL_CALLS": "2",
         "WARDGATE_CONNECTION_CALLS": "3",
         "WARDGATE_PRINCIPAL_SESSIONS": "3",
@@ -132,3 +133,17 @@ async def test_all_together_have_so_many_sessions(live_gateway: LiveGateway, ups
     answers = [await caller.post(live_gateway.token(f"crowd-{number}"), INITIALIZE) for number in range(26)]
     assert answers[0].status == 200
     assert_refused(answers[-1], "gateway_full", 503)
+
+
+@pytest.mark.parametrize("door", ["/oauth/token", "/oauth/revoke", "/oidc/backchannel-logout", "/events/push"])
+def test_an_address_knocks_so_often_where_nobody_is_known_yet(live_gateway: LiveGateway, door: str) -> None:
+    # Each test from an address of its own.
+    address = f"127.0.1.{sum(door.encode()) % 250 + 1}"
+    with httpx.Client(base_url=live_gateway.origin, transport=httpx.HTTPTransport(local_address=address)) as client:
+        answers = [client.post(door, data={"token": "garbage"}) for _ in range(20)]
+        assert {answer.status_code for answer in answers[:8]} <= {200, 400, 401}
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert refused
+        assert int(refused[0].headers["retry-after"]) >= 1
+        assert refused[0].json()["error"] == "rate_limited"
+        assert client.get("/healthz").status_code == 200
