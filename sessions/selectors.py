@@ -16,8 +16,10 @@ from django.db.models.functions import Length
 
 from accounts.models import Principal, User
 
+from . import recordings
 from .calls import APPROVAL, CLOSINGS, OPENINGS, CallView, Entry, body_of, fold
 from .models import CallIndex, Event, GatewayInstance, ReadEvent, RecordAccess, SavedView, Session, SessionStop
+from .search_query import Query
 
 PAGE_CALLS = 100
 SCAN_CALLS = 20_000
@@ -29,9 +31,12 @@ PAGE_PAYLOAD_BYTES = 2 * 1024 * 1024
 SCAN_EVENTS_OF_PAGE = 5_000
 """Most events that are read beyond a page to find how its calls ended."""
 
+_LOOK_CALLS = 1_000
 _FIRST_CHUNK, _LARGEST_CHUNK = 500, 4_000
 _EARLIER = timedelta(hours=1)
 """No event of a session is older than its begin, but the clocks of two processes may differ."""
+_BEFORE_MOMENT = 10
+"""How many calls before the one that is looked for stand on its page."""
 _BEFORE = 1_000
 """How many positions before its verdict the approval of a call is looked for."""
 
@@ -55,6 +60,12 @@ class CallFilter:
 
     verdict: str = ""
     text: str = ""
+    query: Query | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it lists every call."""
+        return not (self.verdict or self.text or (self.query is not None and not self.query.is_empty))
 
     def matches(self, verdict: str, method: str, name: str) -> bool:
         """Tell whether a call is listed."""
@@ -204,9 +215,17 @@ def events_of(
         names: only events with one of these names; empty for all.
         call_ids: only events of these calls; None for all.
         payloads: whether messages are read, too; without them `Entry.payload` is None and its size is known.
+
+    Raises:
+        RecordingUnreadable: the events are only in a recording, which is damaged or gone.
     """
     if call_ids is not None and not call_ids:
         return
+    # What has left the database is in sealed recordings, and comes from there.
+    until = recordings.recorded_until(session)
+    if until > after:
+        yield from recordings.recorded_of(session, after=after, names=names, call_ids=call_ids, payloads=payloads)
+        after = until
     events = Event.objects.filter(session=session, id__gt=after, at__gte=session.started_at - _EARLIER)
     if names:
         events = events.filter(name__in=list(names))
@@ -260,6 +279,8 @@ def outline_of(
     what a call that lasts longer did later is looked for by itself.
     """
     chosen = wanted or CallFilter()
+    if chosen.query is not None and not chosen.query.is_empty:
+        return _looked_through(session, chosen, chosen.query, after, limit)
     ids: dict[UUID, None] = {}
     left: set[UUID] = set()
     kept: list[Entry] = []
@@ -300,30 +321,50 @@ def call_of(*, session: Session, call_id: UUID, payloads: bool = True) -> CallVi
     return found[0] if found else None
 
 
-def changes_of(*, session: Session, after: int, limit: int = PAGE_CALLS) -> CallPage:
-    """Return the calls of `session` that something happened to after the position `after`, without their messages.
+def page_before(*, session: Session, at: datetime | None = None, call_id: UUID | None = None) -> int:
+    """Return where a page begins that has a moment, or a call, not far from its top; 0 while they are not indexed."""
+    known = CallIndex.objects.filter(session=session)
+    if call_id is not None:
+        known = known.filter(position__lte=CallIndex.objects.filter(pk=call_id, session=session).values("position"))
+    if at is not None:
+        known = known.filter(at__lte=at)
+    earlier = list(known.order_by("-position").values_list("position", flat=True)[:_BEFORE_MOMENT])
+    return max(0, earlier[-1] - 1) if len(earlier) == _BEFORE_MOMENT else 0
 
-    `CallPage.after` is the position up to which was read: where the next look begins.
-    """
-    touched: dict[UUID, None] = {}
-    last = after
-    for event in events_of(session, after=after, payloads=False):
-        if event.call_id is not None and event.call_id not in touched:
-            if len(touched) == limit:
-                break
-            touched[event.call_id] = None
-        last = event.position
-    if not touched:
-        return CallPage([], last, frozenset())
-    begun = set(CallIndex.objects.filter(pk__in=touched, session=session).values_list("position", flat=True))
-    first = min([*begun, after]) - 1 if len(begun) == len(touched) else 0
-    return CallPage(fold(events_of(session, after=max(0, first), call_ids=touched, payloads=False)), last, frozenset())
+
+def last_page_of(*, session: Session) -> int:
+    """Return where the page begins that has the newest calls of an open session, with room for more."""
+    openings = Event.objects.filter(session=session, name__in=OPENINGS).order_by("-id")
+    newest = list(openings.values_list("id", flat=True)[: PAGE_CALLS // 2])
+    return max(0, newest[-1] - 1) if len(newest) == PAGE_CALLS // 2 else 0
 
 
 def newest_position_of(*, session: Session) -> int:
     """Return the position of the newest event of `session`, 0 when there is none."""
     found = Event.objects.filter(session=session).order_by("-id").values_list("id", flat=True).first()
-    return found or 0
+    return found or recordings.recorded_until(session)
+
+
+def _looked_through(session: Session, wanted: CallFilter, query: Query, after: int, limit: int) -> CallPage:
+    """Return a page of the calls that match `query`, which may look at how they ended; page by page, up to a bound."""
+    found: list[CallView] = []
+    looked_at, following = 0, after
+    while looked_at < SCAN_CALLS:
+        page = outline_of(
+            session=session, wanted=CallFilter(wanted.verdict, wanted.text), after=following, limit=_LOOK_CALLS
+        )
+        looked_at += len(page.calls)
+        for place, call in enumerate(page.calls):
+            if query.matches(call):
+                if len(found) == limit:
+                    return CallPage(
+                        found, page.calls[place - 1].opened_at_position if place else following, frozenset()
+                    )
+                found.append(call)
+        if page.after is None:
+            return CallPage(found, None, frozenset())
+        following = page.after
+    return CallPage(found, following, frozenset())
 
 
 def _too_long(calls: Iterable[CallView]) -> frozenset[UUID]:
