@@ -151,5 +151,5 @@ def test_the_evidence_of_a_call_names_its_place_in_the_chain(admin_client, recor
 def test_a_page_costs_a_fixed_number_of_queries(admin_client, record, django_assert_num_queries):
     for number in range(20):
         record.call(f"tool{number}")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(8):
         admin_client.get(url_of(record))
