@@ -32,6 +32,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Approval rules", "how_to_vote", "policies", "approvalrule"),
             ("Approval requests", "pending_actions", "policies", "approvalrequest"),
             ("Masking patterns", "visibility_off", "policies", "maskingpattern"),
+            ("Back-tests", "fast_rewind", "policies", "backtest"),
             ("Policy version", "history", "policies", "policystate"),
         ),
     ),

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 
-from .models import AccessGrant, Guardrail, MaskingPattern, PolicyDraft, PolicyTest, PolicyVersion
+from .models import AccessGrant, BackTest, Guardrail, MaskingPattern, PolicyDraft, PolicyTest, PolicyVersion
 from .reading import newest_number
 
 
@@ -65,3 +65,10 @@ def policy_tests_visible_to(*, user: User) -> QuerySet[PolicyTest]:
 def may_simulate(*, user: User) -> bool:
     """Tell whether `user` may ask policy without a call: an answer shows grants and guardrails."""
     return user.has_perms(["policies.view_accessgrant", "policies.view_guardrail"])
+
+
+def back_tests_visible_to(*, user: User) -> QuerySet[BackTest]:
+    """Return the back-tests that `user` may see: all with the permission, none without."""
+    if not user.has_perm("policies.view_backtest"):
+        return BackTest.objects.none()
+    return BackTest.objects.select_related("author")

@@ -135,12 +135,22 @@ class Walk:
     Args:
         first: id of the first event.
         last: id of the last one.
+        since: no event from before it is read, but for a minute: the record is kept in parts by time.
         with_requests: also read the requests.
         with_outcomes: also hand out how calls ended.
     """
 
-    def __init__(self, *, first: int, last: int, with_requests: bool = True, with_outcomes: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        first: int,
+        last: int,
+        since: datetime | None = None,
+        with_requests: bool = True,
+        with_outcomes: bool = False,
+    ) -> None:
         self._first, self._last = first, last
+        self._since = None if since is None else since - _DISORDER
         self._with_requests = with_requests
         self._names = (CALLER, *DECIDED, *(OUTCOMES if with_outcomes else ()))
         self._sessions: dict[UUID, tuple[Caller, str]] = {}
@@ -159,6 +169,8 @@ class Walk:
 
     def _rows(self, after: int) -> list[tuple[Any, ...]]:
         events = Event.objects.filter(id__gt=after, id__lte=self._last, name__in=self._names).exclude(session=None)
+        if self._since is not None:
+            events = events.filter(at__gte=self._since)
         columns = ["id", "at", "session_id", "call_id", "name", "body"]
         if self._with_requests:
             is_read = When(name__in=DECIDED, then=Length("payload"))

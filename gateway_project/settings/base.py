@@ -128,6 +128,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300.0,
         "options": {"expires": 50},
     },
+    "resume back-tests": {
+        "task": "policies.tasks.resume_back_tests",
+        "schedule": 60.0,
+        "options": {"expires": 50},
+    },
     "forget expired identity rows": {
         "task": "accounts.tasks.forget_expired",
         "schedule": 300.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .approvals import ApprovalRequestAdmin, ApprovalRuleAdmin
+from .back_tests import BackTestAdmin
 from .rules import AccessGrantAdmin, GuardrailAdmin, MaskingPatternAdmin
 from .versions import PolicyStateAdmin
 
@@ -10,6 +11,7 @@ __all__ = [
     "AccessGrantAdmin",
     "ApprovalRequestAdmin",
     "ApprovalRuleAdmin",
+    "BackTestAdmin",
     "GuardrailAdmin",
     "MaskingPatternAdmin",
     "PolicyStateAdmin",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .back_tests import BackTestViewSet
 from .drafts import PolicyDraftViewSet
 from .policy_tests import PolicyTestViewSet
 from .rules import AccessGrantViewSet, GuardrailViewSet, MaskingPatternViewSet
@@ -10,6 +11,7 @@ from .versions import PolicyVersionViewSet
 
 __all__ = [
     "AccessGrantViewSet",
+    "BackTestViewSet",
     "GuardrailViewSet",
     "MaskingPatternViewSet",
     "PolicyDraftViewSet",

@@ -238,10 +238,16 @@ class _Run:
         total = recorded.count_decided(first=start, last=last, since=test.since, until=test.until)
         self._write(test.position, calls_total=total)
         first = test.position + 1 if test.position else start
+        since = test.since
         if replayer.needs_history:
-            first = recorded.event_id_at(test.since - timedelta(seconds=settings.WARDGATE_HISTORY_SECONDS))
+            since -= timedelta(seconds=settings.WARDGATE_HISTORY_SECONDS)
+            first = recorded.event_id_at(since)
         walk = recorded.Walk(
-            first=first, last=last, with_requests=replayer.needs_requests, with_outcomes=replayer.needs_history
+            first=first,
+            last=last,
+            since=since,
+            with_requests=replayer.needs_requests,
+            with_outcomes=replayer.needs_history,
         )
         for batch in walk.batches():
             for found in batch:

@@ -1,0 +1,48 @@
+"""Work on policy that takes its time, or that time brings. A late or lost run opens nothing."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from uuid import UUID
+
+from celery import shared_task
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from . import services
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=3600)
+def run_back_test(back_test_id: str) -> None:
+    """Run a back-test. Idempotent: it is run by one worker at a time, and one that has ended is not run again.
+
+    When it never runs, the back-test waits; `resume_back_tests` finds it.
+    """
+    if services.back_test_run(back_test_id=UUID(back_test_id), now=timezone.now()):
+        logger.info("back-test ended", extra={"back_test": back_test_id})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=55, expires=50)
+def resume_back_tests() -> None:
+    """Send every back-test that nobody works on to a worker. Beat: every 60 s. Idempotent.
+
+    When it never runs, a back-test whose worker was lost, or that was asked for while the broker was away, waits.
+    """
+    for back_test_id in services.back_tests_left(now=timezone.now()):
+        run_back_test.delay(str(back_test_id))
+
+
+def send_back_test(back_test_id: UUID) -> None:
+    """Send a back-test to a worker as soon as its row is there; without a broker `resume_back_tests` does it later."""
+    transaction.on_commit(partial(_send, str(back_test_id)))
+
+
+def _send(back_test_id: str) -> None:
+    try:
+        run_back_test.apply_async((back_test_id,), retry=False)
+    except OperationalError:
+        logger.warning("the broker is away; the back-test is sent later", extra={"back_test": back_test_id})
