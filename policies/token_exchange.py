@@ -6,6 +6,7 @@ signed is in `accounts.issuing`; this module asks only whether there is a door f
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from django.conf import settings
@@ -19,9 +20,13 @@ from accounts.services.issued import ExchangeRefused, exchanged_token_issue
 from accounts.tokens import Identity, Narrowing
 from connections.models import Connection
 
+from .engine.compile import compile_connection
 from .engine.exceptions import PatternRefused
+from .engine.facts import Facts
 from .engine.globs import Globs
+from .engine.rules import has_access
 from .models import AccessGrant
+from .rows import connection_facts, grant_row
 
 _PATH = "/mcp/"
 
@@ -61,7 +66,7 @@ def token_exchange(
         stopped = None if identity is None else revocations.refusal(identity, connection_id, now.timestamp())
         if stopped is not None:
             raise ExchangeRefused("invalid_request", stopped.detail)
-    if connection is None or not _has_grant(subject, connection, now):
+    if connection is None or not _has_access(subject, connection, now, address):
         raise ExchangeRefused("invalid_target", "There is no such connection for the subject.")
     return exchanged_token_issue(
         identity=subject,
@@ -80,17 +85,27 @@ def _connection(resource: str) -> Connection | None:
     return None if slug == resource else Connection.objects.filter(slug=slug, is_active=True).first()
 
 
-def _has_grant(subject: Identity, connection: Connection, now: datetime) -> bool:
-    """Return whether any grant for the subject is in force; its conditions are asked at each call."""
-    holder = Q(principal__issuer=subject.issuer, principal__subject=subject.subject)
+def _has_access(subject: Identity, connection: Connection, now: datetime, address: str) -> bool:
+    """Return whether a grant lets the subject in now, as the data path decides it; one that cannot be read does not."""
     groups = subject.groups
     if groups is None:
         groups = provisioned_groups(issuer=subject.issuer, subject=subject.subject)
-    if groups:
-        holder |= Q(group__provider__issuer=subject.issuer, group__name__in=groups)
-    begun = Q(valid_from=None) | Q(valid_from__lte=now)
-    lasting = Q(valid_until=None) | Q(valid_until__gt=now)
-    return AccessGrant.objects.filter(holder, begun, lasting, connection=connection, is_active=True).exists()
+    holder = Q(principal__issuer=subject.issuer, principal__subject=subject.subject)
+    holder |= Q(group__provider__issuer=subject.issuer, group__name__in=groups or ())
+    holder |= Q(principal=None, group=None)
+    grants = AccessGrant.objects.filter(holder, Q(connection=connection) | Q(connection=None), is_active=True)
+    try:
+        policy = compile_connection(
+            connection_id=str(connection.pk),
+            grants=[grant_row(row) for row in grants.select_related("principal", "group__provider")],
+            guardrails=(),
+            patterns=(),
+            connection=connection_facts(connection),
+        )
+    except PatternRefused:
+        return False
+    moment = now.timestamp()
+    return has_access(policy, replace(subject, groups=groups), now=moment, facts=Facts(moment, address))
 
 
 def _chain(subject: Identity, actor: Identity | None) -> tuple[str, ...]:

@@ -279,6 +279,21 @@ def test_a_grant_to_a_group_counts_and_one_that_is_over_does_not(asked, issuer, 
     assert post(asked)[0] == 200
 
 
+def test_a_grant_by_label_and_condition_counts_as_it_does_at_a_call(asked, connection, grant):
+    grant.delete()
+    type(connection).objects.update(labels=["prod"])
+    values = {"labels": ["prod"], "tools": ["*"], "now": timezone.now()}
+    row = grant_save(condition='"sre" in identity.groups && identity.kind == "robot"', **values)
+    assert error(asked) == (400, "invalid_target")
+    grant_save(grant_id=row.pk, condition='"sre" in identity.groups', **values)
+    assert post(asked)[0] == 200
+    type(connection).objects.update(labels=["test"])
+    assert error(asked) == (400, "invalid_target")
+    type(connection).objects.update(labels=["prod"])
+    grant_save(grant_id=row.pk, condition='"sre" in identity.groups', networks=["198.51.100.0/24"], **values)
+    assert error(asked) == (400, "invalid_target")
+
+
 @pytest.mark.parametrize("kind", ["principal", "provider", "connection", "agent"])
 def test_who_is_locked_gets_no_token(asked, provider, connection, grant, kind):
     target = {
