@@ -9,7 +9,9 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from . import activity, search_index, services
+from accounts.exceptions import DomainError
+
+from . import activity, compaction, retention, search_index, services
 
 logger = logging.getLogger(__name__)
 
@@ -45,3 +47,30 @@ def index_calls() -> None:
     indexed = search_index.catch_up(seconds=8.0)
     if indexed:
         logger.info("events indexed", extra={"count": indexed})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=900, expires=55)
+def compact_recordings() -> None:
+    """Seal sessions that have ended into recordings. Beat: every 60 s. Idempotent, and safe to run many times at once.
+
+    When it never runs, events stay in the database, where they are read all the same, and nothing is ever deleted.
+    """
+    made = compaction.compact_all(now=timezone.now(), seconds=600)
+    if made.sealed or made.failed:
+        logger.info("recordings sealed", extra={"count": made.sealed, "events": made.events, "failed": made.failed})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=3500, expires=3500)
+def apply_retention() -> None:
+    """Let old months of events go, then delete recordings whose time is over. Beat: every hour. Idempotent.
+
+    When it never runs, nothing is deleted and the database grows.
+    """
+    now = timezone.now()
+    try:
+        retention.months_release(now=now)
+    except DomainError as error:
+        logger.warning("months of events stay in the database", extra={"code": error.code, "reason": str(error)})
+    applied = retention.retention_apply(now=now)
+    if applied.deleted or applied.waiting:
+        logger.info("retention applied", extra={"count": applied.deleted, "waiting": applied.waiting})

@@ -128,6 +128,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300.0,
         "options": {"expires": 50},
     },
+    "compact recordings": {
+        "task": "sessions.tasks.compact_recordings",
+        "schedule": 60.0,
+        "options": {"expires": 55},
+    },
+    "apply retention": {
+        "task": "sessions.tasks.apply_retention",
+        "schedule": 3600.0,
+        "options": {"expires": 3500},
+    },
     "resume back-tests": {
         "task": "policies.tasks.resume_back_tests",
         "schedule": 60.0,
@@ -258,7 +268,7 @@ UNFOLD = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/wardgate.svg")},
     ],
-    "STYLES": [lambda request: static("console/console.css")],
+    "STYLES": [lambda request: static("console/console.css"), lambda request: static("console/policy.css")],
     "SCRIPTS": [lambda request: static("console/console.js")],
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",

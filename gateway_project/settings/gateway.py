@@ -55,6 +55,8 @@ WARDGATE_RESUME_SECONDS = env.integer("WARDGATE_RESUME_SECONDS", 600, at_least=1
 # How finished sessions are kept.
 WARDGATE_COMPACT_AFTER_SECONDS = env.integer("WARDGATE_COMPACT_AFTER_SECONDS", 300, at_least=0)
 """How long after its end a session is sealed into a recording."""
+WARDGATE_EVENT_DAYS = env.integer("WARDGATE_EVENT_DAYS", 30, at_least=1)
+"""How long after its end a month of sealed events stays in the database."""
 WARDGATE_RECORDING_STORAGE = env.text("WARDGATE_RECORDING_STORAGE", "local")
 """`local` or `s3`; recordings stay where they were written when it changes."""
 WARDGATE_RECORDING_FOLDER = env.text("WARDGATE_RECORDING_FOLDER")
@@ -127,6 +129,14 @@ WARDGATE_HISTORY_WAIT_MILLISECONDS = env.integer("WARDGATE_HISTORY_WAIT_MILLISEC
 WARDGATE_POLICY_POLL_MILLISECONDS = env.integer("WARDGATE_POLICY_POLL_MILLISECONDS", 1000, at_least=50)
 WARDGATE_POLICY_STALE_SECONDS = env.integer("WARDGATE_POLICY_STALE_SECONDS", 10, at_least=1)
 """With no readable policy version for this long, nothing is allowed."""
+
+# Held calls.
+WARDGATE_APPROVALS_PER_PRINCIPAL = env.integer("WARDGATE_APPROVALS_PER_PRINCIPAL", 5, at_least=1)
+WARDGATE_APPROVALS_PER_CONNECTION = env.integer("WARDGATE_APPROVALS_PER_CONNECTION", 50, at_least=1)
+"""Requests that may wait for a decision at a time; one more is refused."""
+WARDGATE_APPROVAL_COOLDOWN_SECONDS = env.integer("WARDGATE_APPROVAL_COOLDOWN_SECONDS", 60, at_least=0)
+"""How long after a denial the very same call gets that denial again, and asks nobody."""
+WARDGATE_APPROVAL_POLL_MILLISECONDS = env.integer("WARDGATE_APPROVAL_POLL_MILLISECONDS", 1000, at_least=50)
 
 # How people log in to the console.
 WARDGATE_REQUIRE_SECOND_FACTOR = env.boolean("WARDGATE_REQUIRE_SECOND_FACTOR", default=True)

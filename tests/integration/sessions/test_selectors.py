@@ -92,7 +92,7 @@ def test_a_call_of_another_session_is_not_found(record):
 def test_a_page_costs_a_fixed_number_of_queries(record, django_assert_num_queries):
     for number in range(30):
         record.call(f"tool{number}")
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(4):
         selectors.calls_of(session=record.session)
 
 
