@@ -8,12 +8,18 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+from policies.selectors import may_simulate
+
 _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     (
         "What happened",
         (
             ("Sessions", "play_circle", "gateway_sessions", "session"),
             ("Events", "receipt_long", "gateway_sessions", "event"),
+            ("Recordings", "inventory_2", "gateway_sessions", "recording"),
+            ("Retention", "auto_delete", "gateway_sessions", "retentionrule"),
+            ("Legal holds", "gavel", "gateway_sessions", "legalhold"),
+            ("Deletions", "delete_history", "gateway_sessions", "tombstone"),
             ("Gateway processes", "memory", "gateway_sessions", "gatewayinstance"),
         ),
     ),
@@ -22,6 +28,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         (
             ("Connections", "lan", "connections", "connection"),
             ("Credentials", "key", "connections", "credential"),
+            ("Tools", "handyman", "connections", "tool"),
         ),
     ),
     (
@@ -33,7 +40,9 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Approval requests", "pending_actions", "policies", "approvalrequest"),
             ("Masking patterns", "visibility_off", "policies", "maskingpattern"),
             ("Back-tests", "fast_rewind", "policies", "backtest"),
-            ("Policy version", "history", "policies", "policystate"),
+            ("Policy drafts", "edit_document", "policies", "policydraft"),
+            ("Policy tests", "fact_check", "policies", "policytest"),
+            ("Policy versions", "history", "policies", "policyversion"),
         ),
     ),
     (
@@ -77,11 +86,24 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
         {
             "title": title,
             "separator": True,
-            "items": [_item(*item) for item in items],
+            "items": [*(_item(*item) for item in items), *_pages(title)],
         }
         for title, items in _GROUPS
     ]
     return [{"items": [overview]}, *items]
+
+
+def _pages(group: str) -> list[dict[str, Any]]:
+    """Return the items of a group that lead to no list."""
+    if group != "What is allowed":
+        return []
+    link = reverse("admin:policies_policyversion_simulate")
+    return [{"title": "Simulator", "icon": "science", "link": link, "permission": _may_simulate}]
+
+
+def _may_simulate(request: HttpRequest) -> bool:
+    user: Any = request.user
+    return may_simulate(user=user)
 
 
 def _item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:

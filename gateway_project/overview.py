@@ -30,6 +30,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context["instances_alive"] = alive.count()
     if user.has_perm("connections.view_connection"):
         context["without_credential"] = list(connection_selectors.connections_without_credential()[:20])
+    if user.has_perm("connections.view_tool"):
+        context["tools_to_review"] = connection_selectors.tools_to_review().count()
     if user.has_perm("policies.view_policystate"):
         context["policy"] = PolicyState.objects.first()
     return context

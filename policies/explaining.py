@@ -7,9 +7,10 @@ itself is taken from there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from .engine.compile import GrantRow
 from .engine.conditions import CannotTell, Circumstances
 from .engine.explain import sentence
 from .engine.facts import Facts
@@ -17,6 +18,8 @@ from .engine.review import Reviewed, refusal
 from .engine.rules import Call, ConnectionPolicy, Decision, Grant, Rule, Subject, decision
 from .engine.verdicts import Deny, Effect, Verdict
 from .rehearsal import Case, Rehearsal
+
+_MAX_TITLE = 80
 
 GRANT_SAYS: Final[Mapping[str, str]] = {
     "allows": "In force, and names what is called.",
@@ -42,11 +45,15 @@ RULE_SAYS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class GrantSaid:
-    """One grant of the caller: `said` is a key of GRANT_SAYS, `why` a code when its condition failed."""
+    """One grant of the caller: `said` is a key of GRANT_SAYS, `why` a code when its condition failed.
+
+    `title` says whom it lets in to what.
+    """
 
     id: str
     said: str
     why: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,9 @@ def explain(rehearsal: Rehearsal, case: Case) -> Explanation:
     # As on the data path: whoever may not call the tool anyway learns nothing of its review.
     if not isinstance(verdict, Deny):
         verdict = refusal(case.call, _catalogue(rehearsal, case.connection)) or verdict
-    grants = grants_said(policy, case.identity, case.call, case.facts)
+    titles = {row.id: _title(row) for row in rehearsal.rows.grants}
+    said = grants_said(policy, case.identity, case.call, case.facts)
+    grants = tuple(replace(grant, title=titles.get(grant.id, "")) for grant in said)
     rules = rules_said(policy, case.identity, case.call, case.facts)
     return Explanation(
         verdict=verdict,
@@ -121,6 +130,13 @@ def rules_said(policy: ConnectionPolicy, identity: Subject, call: Call, facts: F
 
 def _circumstances(policy: ConnectionPolicy, identity: Subject, call: Call, facts: Facts) -> Circumstances:
     return Circumstances(identity, call, policy.connection, policy.tool_of(call), facts)
+
+
+def _title(row: GrantRow) -> str:
+    named = row.group[1] if row.group is not None else row.principal[1] if row.principal is not None else ""
+    who = f"Group {named}" if row.group is not None else named or "Whoever meets a condition"
+    what = ", ".join([*row.tools, *row.prompts, *row.resources])
+    return f"{who}: {what}" if len(what) <= _MAX_TITLE else f"{who}: {what[:_MAX_TITLE]}…"
 
 
 def _catalogue(rehearsal: Rehearsal, slug: str) -> Mapping[str, Reviewed]:

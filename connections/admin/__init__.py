@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .connections import ConnectionAdmin, CredentialAdmin
+from .tools import ToolAdmin
 
-__all__ = ["ConnectionAdmin", "CredentialAdmin"]
+__all__ = ["ConnectionAdmin", "CredentialAdmin", "ToolAdmin"]

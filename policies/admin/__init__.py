@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .approvals import ApprovalRequestAdmin, ApprovalRuleAdmin
 from .back_tests import BackTestAdmin
+from .drafts import PolicyDraftAdmin
+from .policy_tests import PolicyTestAdmin
 from .rules import AccessGrantAdmin, GuardrailAdmin, MaskingPatternAdmin
-from .versions import PolicyStateAdmin
+from .versions import PolicyStateAdmin, PolicyVersionAdmin
 
 __all__ = [
     "AccessGrantAdmin",
@@ -14,5 +16,8 @@ __all__ = [
     "BackTestAdmin",
     "GuardrailAdmin",
     "MaskingPatternAdmin",
+    "PolicyDraftAdmin",
     "PolicyStateAdmin",
+    "PolicyTestAdmin",
+    "PolicyVersionAdmin",
 ]

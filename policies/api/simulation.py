@@ -118,6 +118,7 @@ class GrantSaidSerializer(serializers.Serializer):
     """What one grant of the caller says."""
 
     id = serializers.UUIDField()
+    title = serializers.CharField(help_text="Whom it lets in to what.")
     said = serializers.ChoiceField(choices=list(GRANT_SAYS))
     why = serializers.CharField()
 

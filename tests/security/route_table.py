@@ -130,6 +130,7 @@ CONSOLE_MODELS: Final = frozenset(
         "axes_accessattempt",
         "connections_connection",
         "connections_credential",
+        "connections_tool",
         "gateway_sessions_event",
         "gateway_sessions_gatewayinstance",
         "gateway_sessions_session",
@@ -143,7 +144,10 @@ CONSOLE_MODELS: Final = frozenset(
         "policies_clientpatience",
         "policies_guardrail",
         "policies_maskingpattern",
+        "policies_policydraft",
         "policies_policystate",
+        "policies_policytest",
+        "policies_policyversion",
     }
 )
 """Models with pages in the console; every page of theirs needs the model's permission."""
