@@ -18,6 +18,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from accounts import api_tokens
+from accounts.client_address import address_of
 from accounts.models import ApiToken, User
 
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -49,7 +50,7 @@ class ApiTokenAuthentication(BaseAuthentication):
                 header,
                 scope=required_scope(request.parser_context, request.method or ""),
                 now=timezone.now(),
-                address=request.META.get("REMOTE_ADDR", ""),
+                address=address_of(request._request),
             )
         except api_tokens.ScopeMissing as error:
             raise PermissionDenied(str(error), code=error.code) from None

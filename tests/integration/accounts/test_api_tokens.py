@@ -240,6 +240,15 @@ def test_rest_asks_for_the_scope_and_for_the_permission(person):
     assert call(writing, "post", "connections/", body).status_code == 201
 
 
+def test_rest_notes_from_where_a_token_was_used_behind_a_trusted_proxy(person, settings):
+    settings.WARDGATE_TRUSTED_PROXIES = ["10.0.0.0/8"]
+    for place, peer in (("198.51.100.7", "10.0.0.1"), ("192.0.2.9", "192.0.2.9")):
+        token = token_for(person, now=timezone.now())
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": "198.51.100.7"}
+        assert Client(headers=headers).get("/api/v1/connections/", REMOTE_ADDR=peer).status_code == 403
+        assert ApiToken.objects.get(prefix=api_tokens.prefix_of(token)).last_used_address == place
+
+
 def test_rest_answers_401_to_a_bad_token_even_beside_a_good_session(admin_client):
     answer = admin_client.get("/api/v1/connections/", HTTP_AUTHORIZATION=f"Bearer {api_tokens.made()}")
     assert (answer.status_code, answer.json()["code"]) == (401, "token_unknown")
