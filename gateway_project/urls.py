@@ -18,6 +18,7 @@ from connections import api as connections_api
 from gateway_project import oauth
 from policies import api as policies_api
 from sessions import api as sessions_api
+from sessions import api_recordings
 
 router = DefaultRouter()
 router.include_root_view = False
@@ -44,12 +45,17 @@ router.register("credentials", connections_api.CredentialViewSet, basename="cred
 router.register("tools", connections_api.ToolViewSet, basename="tool")
 router.register("grants", policies_api.AccessGrantViewSet, basename="grant")
 router.register("guardrails", policies_api.GuardrailViewSet, basename="guardrail")
+router.register("guardrail-packs", policies_api.GuardrailPackViewSet, basename="guardrail-pack")
 router.register("masking-patterns", policies_api.MaskingPatternViewSet, basename="masking-pattern")
 router.register("policy-versions", policies_api.PolicyVersionViewSet, basename="policy-version")
 router.register("back-tests", policies_api.BackTestViewSet, basename="back-test")
 router.register("policy-drafts", policies_api.PolicyDraftViewSet, basename="policy-draft")
 router.register("policy-tests", policies_api.PolicyTestViewSet, basename="policy-test")
 router.register("sessions", sessions_api.SessionViewSet, basename="session")
+router.register("recordings", api_recordings.RecordingViewSet, basename="recording")
+router.register("retention-rules", api_recordings.RetentionRuleViewSet, basename="retention-rule")
+router.register("legal-holds", api_recordings.LegalHoldViewSet, basename="legal-hold")
+router.register("tombstones", api_recordings.TombstoneViewSet, basename="tombstone")
 
 
 class Schema(SpectacularAPIView):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from unfold.decorators import display
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from unfold.decorators import action, display
 
 from policies import services
 from policies.models import AccessGrant, Guardrail, MaskingPattern
 
+from .packs import packs_view
 from .shared import PolicyForm, PolicyServiceAdmin
 
 
@@ -79,6 +83,7 @@ class GuardrailAdmin(PolicyServiceAdmin):
     """Rules over calls: deny, then hold, then allow, whatever their order."""
 
     form = GuardrailForm
+    actions_list = ["packs_link"]
     entries = ["labels", "methods", "names"]
     autocomplete_fields = ["principals", "groups"]
     readonly_fields = ["pack"]
@@ -91,6 +96,16 @@ class GuardrailAdmin(PolicyServiceAdmin):
         ("Which calls", {"fields": ["connection", "labels", "methods", "names", "annotations", "condition"]}),
         ("Whose calls", {"fields": ["principals", "groups"]}),
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the page of ready-made packs."""
+        view = self.admin_site.admin_view(partial(packs_view, model_admin=self))
+        return [path("packs/", view, name="policies_guardrail_packs"), *super().get_urls()]
+
+    @action(description="Ready-made packs", url_path="to-packs")
+    def packs_link(self, request: HttpRequest) -> HttpResponse:
+        """Lead from the list to the packs."""
+        return HttpResponseRedirect(reverse("admin:policies_guardrail_packs"))
 
     @display(description="Effect", ordering="effect", label={"deny": "danger", "hold": "warning", "allow": "success"})
     def shown_effect(self, guardrail: Guardrail) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .back_tests import BackTestViewSet
 from .drafts import PolicyDraftViewSet
+from .packs import GuardrailPackViewSet
 from .policy_tests import PolicyTestViewSet
 from .rules import AccessGrantViewSet, GuardrailViewSet, MaskingPatternViewSet
 from .simulation import SimulateView
@@ -12,6 +13,7 @@ from .versions import PolicyVersionViewSet
 __all__ = [
     "AccessGrantViewSet",
     "BackTestViewSet",
+    "GuardrailPackViewSet",
     "GuardrailViewSet",
     "MaskingPatternViewSet",
     "PolicyDraftViewSet",

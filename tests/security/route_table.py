@@ -162,6 +162,7 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "grant": ("read", "write"),
     "group": ("read", "admin"),
     "guardrail": ("read", "write"),
+    "guardrail-pack": ("read", "write"),
     "lock": ("locks", "locks"),
     "login": ("admin", "admin"),
     "login-client": ("admin", "admin"),
