@@ -322,6 +322,8 @@ class GatewayApp:
             keep=_own_values(message),
             address=request.address,
             client=_client_info(message),
+            agent=request.headers.get(b"user-agent", b"").decode("latin-1"),
+            accepts_stream=b"text/event-stream" in request.headers.get(b"accept", b""),
         )
         if starts:
             call.seal = lambda upstream_id, version: self._seal.seal(
@@ -336,6 +338,7 @@ class GatewayApp:
         answers: list[bytes] = []
         for message, element in zip(batch.items, tree, strict=True):
             call = await self._call(request, message, element, mcp.encode(element), known)
+            call.accepts_stream = False
             collected = Collected()
             await self._run(request, call, collected)
             if isinstance(message, mcp.Request):

@@ -18,6 +18,7 @@ from policies.engine.masking import MaskFailed
 from policies.engine.verdicts import Allow, Deny, Hold, Verdict
 from proxy import changes, errors
 from proxy.catalogue import UNKNOWN_TOOL, refusal
+from proxy.held_reply import HeldReply
 from proxy.ports import (
     Abort,
     Answer,
@@ -27,6 +28,7 @@ from proxy.ports import (
     Ports,
     RecordUnavailable,
     ReplyPort,
+    Resolved,
     State,
     UpstreamFailed,
 )
@@ -53,8 +55,12 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
         await _fail(call, "record_unavailable", reply)
         return
     if isinstance(verdict, Hold):
-        verdict = await ports.approvals.resolve(verdict, call)
-        if call.cut:
+        resolved = await _resolved(verdict, call, ports, reply)
+        if resolved is None:
+            return
+        verdict, reply = resolved.verdict, resolved.reply
+        if call.cut and isinstance(verdict, Allow):
+            await ports.approvals.release(call)
             verdict = Deny(call.cut, "the caller lost access while the call was held")
     if not isinstance(verdict, Allow):
         await _refuse(call, verdict, ports, reply)
@@ -108,6 +114,22 @@ async def _decided(call: Call, ports: Ports) -> Verdict:
     return decision.verdict
 
 
+async def _resolved(hold: Hold, call: Call, ports: Ports, reply: ReplyPort) -> Resolved | None:
+    """Wait for the decision on a held call; None when there is nothing more to do."""
+    try:
+        return await ports.approvals.resolve(hold, call, reply)
+    except RecordUnavailable:
+        await _fail(call, "record_unavailable", HeldReply(reply, call) if reply.is_streaming else reply)
+    except MaskFailed:
+        return Resolved(Deny(hold.rule, "its arguments cannot be shown to an approver"), reply)
+    except ClientGone:
+        # What waits for a human outlives its client, but this call is over.
+        with contextlib.suppress(RecordUnavailable, MaskFailed):
+            await ports.recorder.denied(call, Hold(hold.rule, "client_gone"))
+        raise
+    return None
+
+
 async def _is_intended(call: Call, verdict: Verdict, ports: Ports) -> bool:
     """Make the intent durable; False when that is not possible, and then nothing may leave."""
     try:
@@ -119,8 +141,11 @@ async def _is_intended(call: Call, verdict: Verdict, ports: Ports) -> bool:
     except RecordUnavailable as error:
         if error.maybe_recorded:
             ports.recorder.settle(call, State.NOT_SENT, "record_unavailable")
+        else:
+            await ports.approvals.release(call)
         return False
     except MaskFailed:
+        await ports.approvals.release(call)
         return False
     return True
 

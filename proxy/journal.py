@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ _WATCH_SECONDS = 0.05
 _STUCK_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 _MORE_TURNS = 2
+_APPROVALS = b"wardgate_approval"
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +47,7 @@ class _Pending:
     opens: bool
     closes: bool
     future: asyncio.Future[None]
+    claim: bytes | None = None
     is_taken: bool = False
 
 
@@ -70,6 +72,7 @@ class Journal:
         queue_events: most events that wait; a further intent is refused.
         batch_events: most events of one commit.
         on_bell: called when the database notifies that the policy moved.
+        on_decision: called with the id of an approval request whose state has moved.
     """
 
     def __init__(
@@ -81,9 +84,11 @@ class Journal:
         queue_events: int,
         batch_events: int,
         on_bell: Callable[[], None] = lambda: None,
+        on_decision: Callable[[str], None] = lambda request_id: None,
     ) -> None:
         self._conninfo, self._instance, self._lock_key = conninfo, instance, lock_key
         self._queue_events, self._batch_events, self._on_bell = queue_events, batch_events, on_bell
+        self._on_decision = on_decision
         self._queue: deque[_Pending] = deque()
         self._in_flight: list[_Pending] = []
         self._sent_at = 0.0
@@ -151,12 +156,14 @@ class Journal:
         opens: bool = False,
         closes: bool = False,
         is_last: bool = False,
+        claim: bytes | None = None,
     ) -> asyncio.Future[None]:
         """Queue an event; the future is done when it is durable.
 
         `patience` is how many seconds the caller waits (None: for ever, for what must be written sooner or later); then
         the future fails with `RecordUnavailable`. `opens` marks an intent, `closes` its outcome. `is_last` tells that
-        the caller appends no more before it waits: then a lone call's events are sent at once.
+        the caller appends no more before it waits: then a lone call's events are sent at once. `claim` is the id of the
+        use of an approval (16 bytes) that the same statement consumes.
 
         Raises:
             RecordUnavailable: at once, for an intent, while nothing can be written or the queue is full.
@@ -167,7 +174,7 @@ class Journal:
         future: asyncio.Future[None] = self._loop.create_future()
         expires = float("inf") if patience is None else self._loop.time() + patience
         at_us = time.time_ns() // 1000
-        self._queue.append(_Pending(name, session, call, body, payload, at_us, expires, opens, closes, future))
+        self._queue.append(_Pending(name, session, call, body, payload, at_us, expires, opens, closes, future, claim))
         if self._in_flight:
             return future
         if is_last and len(self._open) <= 1:
@@ -217,12 +224,17 @@ class Journal:
         self._sent_at, self._has_failed = self._loop.time(), False
         try:
             # A lone call is common and waits for two commits: the plain form saves a tenth of each.
-            name, parameters = (
-                (b"wg_append_one", journal_rows.row(self._instance, *self._batch[0]))
-                if len(self._batch) == 1
-                else (b"wg_append", journal_rows.parameters(self._instance, self._batch))
-            )
-            pgconn.send_query_prepared(name, parameters, journal_rows.FORMATS)
+            claims = [pending.claim for pending in self._in_flight if pending.claim is not None]
+            formats = journal_rows.FORMATS
+            parameters: Sequence[bytes | None]
+            if claims:
+                name, parameters = b"wg_append_claim", journal_rows.parameters(self._instance, self._batch)
+                parameters, formats = [*parameters, journal_rows.uuids(claims)], journal_rows.FORMATS_CLAIM
+            elif len(self._batch) == 1:
+                name, parameters = b"wg_append_one", journal_rows.row(self._instance, *self._batch[0])
+            else:
+                name, parameters = b"wg_append", journal_rows.parameters(self._instance, self._batch)
+            pgconn.send_query_prepared(name, parameters, formats)
             self._flush()
         except psycopg.Error:
             self._lost()
@@ -248,8 +260,11 @@ class Journal:
             return
         try:
             pgconn.consume_input()
-            while pgconn.notifies():
-                self._on_bell()
+            while (notice := pgconn.notifies()) is not None:
+                if notice.relname == _APPROVALS:
+                    self._on_decision(notice.extra.decode())
+                else:
+                    self._on_bell()
             if not self._in_flight:
                 return
             while not pgconn.is_busy():
@@ -373,7 +388,9 @@ class Journal:
         # Prepared in SQL: libpq's own call would wait for the answer and stop the event loop meanwhile.
         await connection.execute(b"PREPARE wg_append AS " + journal_rows.INSERT)
         await connection.execute(b"PREPARE wg_append_one AS " + journal_rows.INSERT_ONE)
+        await connection.execute(b"PREPARE wg_append_claim AS " + journal_rows.INSERT_CLAIM)
         await connection.execute("LISTEN wardgate_policy")
+        await connection.execute("LISTEN wardgate_approval")
 
     def _refuse_all(self) -> None:
         for pending in [*self._in_flight, *self._queue]:

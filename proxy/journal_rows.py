@@ -25,6 +25,11 @@ INSERT INTO gateway_sessions_event
     (instance_id, seq, at, session_id, call_id, name, body, payload, prev_hash, hash)
 VALUES ($1::uuid, $2::bigint, $3::timestamptz, $4::uuid, $5::uuid, $6::text, $7::text, $8::bytea, $9::bytea, $10::bytea)
 """
+INSERT_CLAIM = (
+    b"WITH consumed AS (UPDATE policies_approvaluse SET consumed_at = clock_timestamp() "
+    b"WHERE id = ANY($11::uuid[]) AND consumed_at IS NULL) " + INSERT.strip()
+)
+"""The same, and the uses of approvals are consumed by it: an intent and its use are durable together or not at all."""
 _OID_BYTEA, _OID_INT8, _OID_TEXT, _OID_TIMESTAMPTZ, _OID_UUID = 17, 20, 25, 1184, 2950
 _ARRAY_HEAD = struct.Struct(">iiIii")
 _LENGTH_INT8 = struct.Struct(">iq")
@@ -33,6 +38,7 @@ _NULL = _LENGTH.pack(-1)
 _SIXTEEN = _LENGTH.pack(16)
 _THIRTY_TWO = _LENGTH.pack(32)
 FORMATS = [pq.Format.BINARY] * 10
+FORMATS_CLAIM = [pq.Format.BINARY] * 11
 
 
 _INT8 = struct.Struct(">q")
@@ -93,3 +99,9 @@ def parameters(instance: bytes, batch: list[tuple[chain.Entry, bytes, bytes]]) -
         (_OID_BYTEA, hashes),
     )
     return [instance, *(b"".join((_ARRAY_HEAD.pack(1, 1, oid, count, 1), *parts)) for oid, parts in columns)]
+
+
+def uuids(values: list[bytes]) -> bytes:
+    """Return UUIDs of 16 bytes each as a binary array."""
+    parts = [_SIXTEEN + value for value in values]
+    return b"".join((_ARRAY_HEAD.pack(1, 1, _OID_UUID, len(parts), 1), *parts))

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from accounts.tokens import Identity
-from proxy.ports import Route
+from proxy.ports import Call, Route
 
 BURST_SECONDS: Final = 2.0
 """A bucket holds what comes in so many seconds."""
@@ -162,6 +162,15 @@ class Limits:
                 self._calls[key] = left
             else:
                 del self._calls[key]
+
+    def pause(self, call: Call) -> None:
+        """A call waits for a human, and takes up no place meanwhile."""
+        self.leave(call.identity, call.route)
+
+    def resume(self, call: Call) -> None:
+        """It goes on; it was admitted before, so that no cap refuses it now."""
+        for key in ((call.identity.issuer, call.identity.subject), call.route.connection_key):
+            self._calls[key] = self._calls.get(key, 0) + 1
 
     # Sessions.
 

@@ -16,7 +16,7 @@ from policies.engine.facts import Facts, History
 from policies.engine.masking import Masked
 from policies.engine.rules import Call as Asked
 from policies.engine.rules import ConnectionPolicy, Decision, Kind, Observed
-from policies.engine.verdicts import Deny, Hold, Verdict
+from policies.engine.verdicts import Allow, Deny, Hold, Verdict
 from proxy.protocol import mcp
 
 Abort = Callable[[Exception], None]
@@ -110,6 +110,14 @@ class Call:
     """Why it was ended from outside (`proxy.live`)."""
     address: str = ""
     client: tuple[str, str] = ("", "")
+    agent: str = ""
+    accepts_stream: bool = False
+    claim: bytes | None = None
+    """The use of an approval that the intent consumes (16 bytes)."""
+    approval: str = ""
+    """The code of the request that was approved."""
+    wire_id: str | int | None = None
+    """The id in `outbound`, where that is another call's: what was approved is sent as it was approved."""
     shown: frozenset[str] | None = None
     """Of a listing: the tools whose definitions are reviewed; None where the connection does not pin them."""
     observed: tuple[Observed, ...] = ()
@@ -135,6 +143,11 @@ class Call:
             found = params.get("arguments", _NO_ARGUMENTS) if self.kind in {"tool", "prompt"} else params
             arguments = found if isinstance(found, Mapping) else _NO_ARGUMENTS
         return Facts(now, self.address, self.client[0], self.client[1], arguments, history)
+
+    @property
+    def awaited_id(self) -> str | int | None:
+        """The id that the upstream's answer carries."""
+        return self.request_id if self.wire_id is None else self.wire_id
 
     @property
     def request_id(self) -> str | int | None:
@@ -273,11 +286,27 @@ class RecorderPort(Protocol):
         """Record how the call ended as soon as that is possible; nobody waits for it."""
 
 
-class ApprovalsPort(Protocol):
-    """Resolves a held call."""
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What becomes of a held call whose client still waits: the verdict, and the way back to it."""
 
-    async def resolve(self, hold: Hold, call: Call) -> Verdict:
-        """Return the final verdict; whatever is not an Allow refuses the call, and silence is a denial."""
+    verdict: Allow | Deny
+    reply: ReplyPort
+
+
+class ApprovalsPort(Protocol):
+    """Resolves held calls."""
+
+    async def resolve(self, hold: Hold, call: Call, reply: ReplyPort) -> Resolved | None:
+        """Return the final verdict, None when the client has its answer already; silence is a denial.
+
+        Raises:
+            RecordUnavailable: it cannot be recorded, or not be known.
+            ClientGone: the client has left.
+        """
+
+    async def release(self, call: Call) -> None:
+        """Give back the claim of a call whose intent was not written."""
 
 
 class ReplyPort(Protocol):

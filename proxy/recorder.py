@@ -20,6 +20,7 @@ import zstandard
 from policies.engine.masking import Masked
 from policies.engine.verdicts import Deny, Hold, Verdict
 from proxy.callers import Callers
+from proxy.held import Standing
 from proxy.journal import Journal
 from proxy.ports import Call, State
 from sessions import chain
@@ -104,9 +105,32 @@ class Recorder:
             "subject": call.identity.subject,
         }
         _add_policy(body, call, verdict)
+        if call.approval:
+            body["approval"] = call.approval
         payload = self._request(call, body)
         self._name_caller(call, body)
         return self._append(call, "gateway:call:intent", body, payload, self.refuse_seconds, opens=True)
+
+    def held(self, call: Call, hold: Hold, standing: Standing, vehicle: str) -> Awaitable[None]:
+        """Record that the call waits for a human; the upstream sees nothing of it meanwhile."""
+        body: dict[str, object] = {
+            "method": call.method,
+            "name": call.name,
+            "id": _plain(call.request_id),
+            "verdict": hold.effect,
+            "rule": hold.rule,
+            "reason": hold.reason,
+            "approval": standing.code,
+            "expires_at": standing.expires_at,
+            "vehicle": vehicle,
+            "policy_version": call.route.policy_version,
+            "received_us": call.received_us,
+            "subject": call.identity.subject,
+        }
+        _add_policy(body, call, hold)
+        payload = self._request(call, body)
+        self._name_caller(call, body)
+        return self._append(call, "gateway:call:held", body, payload, self.refuse_seconds)
 
     def frame(
         self, call: Call, masked: Masked, *, kind: str, dropped: int = 0, is_last: bool = True
@@ -228,6 +252,7 @@ class Recorder:
             closes=closes,
             # Whoever began or ended a call waits for that before anything else.
             is_last=is_last or opens or closes,
+            claim=call.claim if opens else None,
         )
 
     def _request(self, call: Call, body: dict[str, object]) -> bytes | None:

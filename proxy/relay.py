@@ -56,8 +56,15 @@ def judge(call: Call, data: bytes, *, now: float) -> Passed | Withheld:
     elif message.kind == "notification":
         if message.method not in METHODS[call.ref.version].server_notifications:
             return Withheld("notification_unknown")
-    elif call.verb == b"POST" and not _is_same_id(message.id, call.request_id):
+    elif call.verb == b"POST" and not _is_same_id(
+        message.id, call.request_id if call.wire_id is None else call.wire_id
+    ):
         return Withheld("answer_to_another_request")
+    if call.wire_id is not None:
+        if message.kind == "notification" and message.method == "notifications/progress":
+            return Withheld("progress_of_another_request")
+        if message.kind in {"result", "error"}:
+            data = mcp.with_id(data, call.request_id)
     dropped = 0
     if message.kind == "result":
         data, dropped = _checked_result(call, data, now)

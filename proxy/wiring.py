@@ -22,7 +22,8 @@ from accounts.client_address import TrustedProxies
 from accounts.introspection import Introspector
 from accounts.jwks import KeySource
 from proxy.app import Bounds, GatewayApp, Site
-from proxy.approvals import NoApprovals
+from proxy.approval_store import ApprovalStore
+from proxy.approvals import HeldCalls
 from proxy.catalogue import StoredCatalogue
 from proxy.history import HistoryBounds, StoredHistory
 from proxy.identity import Authenticator
@@ -88,6 +89,7 @@ class DataPath:
             queue_events=settings.WARDGATE_RECORD_QUEUE_EVENTS,
             batch_events=settings.WARDGATE_RECORD_BATCH_EVENTS,
             on_bell=self._policy.ring,
+            on_decision=lambda request_id: self._held.ring(request_id),  # noqa: PLW0108 - it is made later
         )
         self._instances = Instances(
             self._store,
@@ -102,6 +104,25 @@ class DataPath:
             refuse_seconds=settings.WARDGATE_RECORD_REFUSE_MILLISECONDS / 1000,
             withhold_seconds=settings.WARDGATE_RECORD_WITHHOLD_SECONDS,
         )
+        self._limits = RequestLimits(
+            Caps(
+                address_failures=settings.WARDGATE_ADDRESS_FAILURES_PER_SECOND,
+                address_requests=settings.WARDGATE_ADDRESS_REQUESTS_PER_SECOND,
+                principal_requests=settings.WARDGATE_PRINCIPAL_REQUESTS_PER_SECOND,
+                principal_calls=settings.WARDGATE_PRINCIPAL_CALLS,
+                connection_calls=settings.WARDGATE_CONNECTION_CALLS,
+                sessions=settings.WARDGATE_SESSIONS,
+                principal_sessions=settings.WARDGATE_PRINCIPAL_SESSIONS,
+            ),
+            time.monotonic,
+        )
+        self._held = HeldCalls(
+            ApprovalStore(self._store, instance_id=process.instance_id, public_url=settings.WARDGATE_PUBLIC_URL),
+            self._recorder,
+            self._policy,
+            self._limits,
+            poll_seconds=settings.WARDGATE_APPROVAL_POLL_MILLISECONDS / 1000,
+        )
         self._upstream = HttpUpstream(
             connect_seconds=settings.WARDGATE_CONNECT_SECONDS,
             idle_seconds=settings.WARDGATE_UPSTREAM_IDLE_SECONDS,
@@ -115,6 +136,7 @@ class DataPath:
         await self._policy.start()
         self._spawn(self._recorder.keep_flushing())
         self._spawn(self._live.keep_watch())
+        self._spawn(self._held.keep_watch())
         self._spawn(self._introspector.keep_watch(lambda: self._live.token_digests))
         self._checkpointer = Checkpointer(
             Due(
@@ -164,7 +186,7 @@ class DataPath:
         ports = Ports(
             recorder=self._recorder,
             upstream=self._upstream,
-            approvals=NoApprovals(),
+            approvals=self._held,
             catalogue=StoredCatalogue(self._store),
             history=StoredHistory(
                 self._store,
@@ -192,18 +214,6 @@ class DataPath:
             outage_seconds=settings.WARDGATE_JWKS_OUTAGE_SECONDS,
             retry_seconds=settings.WARDGATE_JWKS_RETRY_SECONDS,
         )
-        limits = RequestLimits(
-            Caps(
-                address_failures=settings.WARDGATE_ADDRESS_FAILURES_PER_SECOND,
-                address_requests=settings.WARDGATE_ADDRESS_REQUESTS_PER_SECOND,
-                principal_requests=settings.WARDGATE_PRINCIPAL_REQUESTS_PER_SECOND,
-                principal_calls=settings.WARDGATE_PRINCIPAL_CALLS,
-                connection_calls=settings.WARDGATE_CONNECTION_CALLS,
-                sessions=settings.WARDGATE_SESSIONS,
-                principal_sessions=settings.WARDGATE_PRINCIPAL_SESSIONS,
-            ),
-            time.monotonic,
-        )
         return GatewayApp(
             site=Site(
                 settings.WARDGATE_PUBLIC_URL,
@@ -225,14 +235,14 @@ class DataPath:
                 cache_seconds=settings.WARDGATE_IDENTITY_CACHE_SECONDS,
                 token_bytes=settings.WARDGATE_TOKEN_BYTES,
                 introspector=self._introspector,
-                failures=limits,
+                failures=self._limits,
             ),
             store=self._store,
             seal=SessionSeal(session_keys(settings.WARDGATE_MASTER_KEYS)),
             groups=SessionGroups(idle_seconds=settings.WARDGATE_SESSION_IDLE_SECONDS),
             ports=ports,
             live=self._live,
-            limits=limits,
+            limits=self._limits,
             recorder=self._recorder,
         )
 

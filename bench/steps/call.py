@@ -16,7 +16,7 @@ import os
 import pstats
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import django
@@ -67,7 +67,6 @@ def application(upstream: Answered) -> Any:
     """Return the gateway's application with a policy of 50 rules and 20 patterns, and the caller already known."""
     # The models can only be imported once Django is set up.
     from proxy.app import Bounds, GatewayApp, Site
-    from proxy.approvals import NoApprovals
     from proxy.identity import Authenticator
     from proxy.ports import Limits, Ports, Route, SessionRef
     from proxy.protocol import mcp
@@ -127,7 +126,7 @@ def application(upstream: Answered) -> Any:
         ports=Ports(
             recorder=recorder,
             upstream=upstream,
-            approvals=NoApprovals(),
+            approvals=cast("Any", None),  # nothing is held here
             history=SimpleNamespace(),
             catalogue=SimpleNamespace(),
             resumes=Resumes(recorder, seconds=600),

@@ -76,10 +76,10 @@ def _stage(entry: object, number: int) -> Stage:
 
 
 def _ids(value: object, place: str, member: str) -> frozenset[int]:
-    is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) <= MAX_NAMED
-    if not is_list or not all(type(entry) is int for entry in value):  # type: ignore[attr-defined]
+    given = list(value) if isinstance(value, list | tuple) else [None]
+    if len(given) > MAX_NAMED or not all(type(entry) is int for entry in given):
         raise StagesRefused(f"{place}: {member} is a list of at most {MAX_NAMED} ids.")
-    return frozenset(value)  # type: ignore[arg-type]
+    return frozenset(entry for entry in given if entry is not None)
 
 
 def written(stages: Iterable[Stage]) -> list[dict[str, Any]]:
@@ -120,10 +120,10 @@ def next_stage(stages: Sequence[Stage], approvals: Iterable[tuple[int, int]]) ->
     """
     counted: dict[int, int] = {}
     people: set[int] = set()
-    for stage, user in approvals:
+    for number, user in approvals:
         if user not in people:
             people.add(user)
-            counted[stage] = counted.get(stage, 0) + 1
+            counted[number] = counted.get(number, 0) + 1
     for number, stage in enumerate(stages):
         if counted.get(number, 0) < stage.needed:
             return number

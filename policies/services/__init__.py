@@ -6,6 +6,21 @@ The version of the policy moves by database triggers in the same transaction (`m
 from __future__ import annotations
 
 from .approval_rules import approval_rule_delete, approval_rule_save
+from .approval_uses import Claimed, use_claim, use_release, uses_reconcile
+from .approvals import (
+    Deciding,
+    HeldCall,
+    request_break_glass,
+    request_decide,
+    request_hand_over,
+    request_open,
+    request_withdraw,
+    requests_escalate,
+    requests_expire,
+    requests_waiting,
+    view_of,
+    why_not,
+)
 from .back_tests import (
     BackTestEnded,
     back_test_cancel,
@@ -18,6 +33,7 @@ from .checking import Checked, Problem, document_check, document_rehearsal
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save
 from .masking import masking_pattern_delete, masking_pattern_save
+from .patience import patience_learn, patience_of, patience_set
 from .publishing import Publisher
 from .versions import (
     AlreadyPublished,
@@ -36,7 +52,10 @@ __all__ = [
     "AlreadyPublished",
     "BackTestEnded",
     "Checked",
+    "Claimed",
+    "Deciding",
     "DraftOutdated",
+    "HeldCall",
     "Problem",
     "Publisher",
     "approval_rule_delete",
@@ -59,7 +78,23 @@ __all__ = [
     "guardrail_save",
     "masking_pattern_delete",
     "masking_pattern_save",
+    "patience_learn",
+    "patience_of",
+    "patience_set",
     "policy_test_delete",
     "policy_test_save",
+    "request_break_glass",
+    "request_decide",
+    "request_hand_over",
+    "request_open",
+    "request_withdraw",
+    "requests_escalate",
+    "requests_expire",
+    "requests_waiting",
+    "use_claim",
+    "use_release",
+    "uses_reconcile",
     "version_roll_back",
+    "view_of",
+    "why_not",
 ]

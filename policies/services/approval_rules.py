@@ -82,7 +82,7 @@ def _stages(field: str, value: Any, refusals: Refusals) -> list[dict[str, Any]]:
     groups = frozenset[int]().union(*(stage.groups for stage in stages))
     users = frozenset[int]().union(*(stage.users for stage in stages))
     for kind, ids, model in (("group", groups, Group), ("user", users, User)):
-        known = set(model.objects.filter(pk__in=ids).values_list("pk", flat=True))  # type: ignore[attr-defined]
+        known = set(model.objects.filter(pk__in=ids).values_list("pk", flat=True))
         for missing in sorted(ids - known):
             refusals.add(field, "unknown_id", f"There is no {kind} {missing}.")
     return approving.written(stages)

@@ -130,6 +130,27 @@ def filter_list(data: bytes, method: str, keep: Callable[[str], bool], *, era: E
 _LIST_MEMBERS: Final = {fold(entries): method for method, (entries, _) in _LISTS.items()}
 
 
+def with_id(data: bytes, id: str | int | None) -> bytes:
+    """Return an answer with another id, for a call that ran in the words of an earlier, equal one.
+
+    Raises:
+        AnswerInvalid: it is no object.
+    """
+    try:
+        message = _read_members(data)
+        _MESSAGE.refuse_variants(message)
+    except (msgspec.MsgspecError, RecursionError, JsonRefused, UnicodeDecodeError):
+        raise AnswerInvalid("not a message") from None
+    return _encode({**message, "id": id})
+
+
+def id_of(data: bytes) -> str | int | None:
+    """Return the id of a message that was read strictly before."""
+    found: dict[str, Any] = msgspec.json.decode(data)
+    value = found.get("id")
+    return value if isinstance(value, str | int) else None
+
+
 def list_method(data: bytes) -> str | None:
     """Return the list method whose result `data` looks like, None when it is none.
 

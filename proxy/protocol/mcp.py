@@ -26,11 +26,13 @@ from typing import Any, Final
 from .answers import (
     denied_call,
     filter_list,
+    id_of,
     input_request_kinds,
     list_method,
     listed_tools,
     strip_capabilities,
     unknown_name,
+    with_id,
 )
 from .headers import PARAM_PREFIX, HeaderRefused, decode_value
 from .json_strict import JsonRefused, Reserved, encode
@@ -82,6 +84,7 @@ __all__ = [
     "denied_call",
     "encode",
     "filter_list",
+    "id_of",
     "input_request_kinds",
     "list_method",
     "listed_tools",
@@ -89,6 +92,7 @@ __all__ = [
     "refusal",
     "strip_capabilities",
     "unknown_name",
+    "with_id",
 ]
 
 _VERSION_HEADER: Final = b"mcp-protocol-version"

@@ -4,11 +4,11 @@ It reads requests, a line of JSON each, `{"environment": {...}, "document": {...
 when the document is saved, else what went wrong. The environment is the gateway's; what services read of it is taken
 over for the request.
 
-The document is one object with lists `providers`, `groups`, `connections`, `grants`, `guardrails` and
-`masking_patterns`; the members of an entry are the arguments of the service that saves it. Where a service takes a
-row, the entry names it: a connection by slug, a provider by issuer, a group by name, a principal by subject (groups and
-principals belong to the provider `provider`, else to the first one). A connection's `credential` holds `kind` and
-`secret`. A connection may be anywhere on the loopback unless it says otherwise.
+The document is one object with lists `providers`, `groups`, `connections`, `grants`, `approval_rules`, `guardrails`,
+`masking_patterns` and `decisions`; the members of an entry are the arguments of the service that saves it. Where a
+service takes a row, the entry names it: a connection by slug, a provider by issuer, a group or approval rule by name,
+a principal by subject (groups and principals belong to the provider `provider`, else to the first one). A connection's
+`credential` holds `kind` and `secret`. A connection may be anywhere on the loopback unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -43,10 +43,35 @@ def seed(document: dict[str, list[Entry]], *, now: datetime) -> None:
             connections.credential_set(connection=connection, **credential, now=now)
     for entry in document.get("grants", []):
         policies.grant_save(**_named_rows(entry, now=now), now=now)
+    for entry in document.get("approval_rules", []):
+        policies.approval_rule_save(**entry, now=now)
     for entry in document.get("guardrails", []):
         policies.guardrail_save(**_named_rows(entry, now=now), now=now)
     for entry in document.get("masking_patterns", []):
         policies.masking_pattern_save(**_named_rows(entry, now=now), now=now)
+
+    for entry in document.get("decisions", []):
+        _decide(entry, now=now)
+
+
+def _decide(entry: Entry, *, now: datetime) -> None:
+    """Decide about a request as a console user, who gets the role of an approver when there is none of that name."""
+    from accounts.models import Principal, RoleGrant, User
+    from policies import services as policies
+    from policies.models import ApprovalRequest
+
+    values = dict(entry)
+    user, is_new = User.objects.get_or_create(username=values.pop("by"), defaults={"is_staff": True})
+    if is_new:
+        RoleGrant.objects.create(user=user, role=RoleGrant.Role.APPROVER)
+    subject = values.pop("as_principal", None)
+    if subject is not None:
+        user.principal = Principal.objects.get(subject=subject)
+        user.save()
+    request = ApprovalRequest.objects.get(code=values.pop("code"))
+    # Permissions are cached on the object.
+    deciding = policies.Deciding(user=User.objects.get(pk=user.pk), channel="test", view=policies.view_of(request))
+    policies.request_decide(request_id=request.pk, deciding=deciding, **values, now=now)
 
 
 def _named_rows(entry: Entry, *, now: datetime) -> Entry:
@@ -54,9 +79,12 @@ def _named_rows(entry: Entry, *, now: datetime) -> Entry:
     from accounts import services as accounts
     from accounts.models import Principal
     from connections.models import Connection
+    from policies.models import ApprovalRule
 
     rows = dict(entry)
     provider = _provider(rows.pop("provider", None)) if {"group", "principal"} & rows.keys() else None
+    if rows.get("approval_rule"):
+        rows["approval_rule"] = ApprovalRule.objects.get(name=rows["approval_rule"])
     if "connection" in rows:
         rows["connection"] = Connection.objects.get(slug=rows["connection"])
     if provider is not None and "group" in rows:

@@ -1,0 +1,518 @@
+"""Writes of approval requests: opened or joined, decided, withdrawn, expired. `approval_uses` has what runs.
+
+Every write takes the request's row lock first, so that of two deciders the second finds what the first has done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection as database
+from django.db import transaction
+from django.db.models import Q
+
+from accounts.models import Principal, User
+from accounts.sealing import sealed
+from policies.approval_errors import (
+    BeyondTerms,
+    CannotBeHeld,
+    DecidedAlready,
+    Moved,
+    NotAnApprover,
+    NotPending,
+    OwnRequest,
+    ReasonNeeded,
+    TooManyPending,
+)
+from policies.engine import approving
+from policies.engine.approving import Approver, Stage
+from policies.models import ApprovalDecision, ApprovalRequest, ApprovalRule, Guardrail
+
+State = ApprovalRequest.State
+Verdict = ApprovalDecision.Verdict
+OPEN = (State.HELD, State.APPROVED)
+BODY_PLACE = "policies_approvalrequest.body"
+_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+_CHANGED_WITHIN = timedelta(hours=1)
+EVERYBODY = (Stage("Approvers", 1),)
+"""Who decides when the guardrail names no rule: anybody who may decide at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A call that policy holds: who asks, for what, and the very bytes that would leave."""
+
+    issuer: str
+    subject: str
+    client_id: str
+    client_name: str
+    client_version: str
+    user_agent: str
+    address: str
+    connection_id: UUID
+    session_id: UUID | None
+    call_id: UUID
+    method: str
+    name: str
+    arguments: Any
+    masked_count: int
+    arguments_sha256: bytes
+    binding: bytes
+    body: bytes = field(repr=False)
+    rule_name: str = ""
+    why: str = ""
+    attributes: tuple[str, ...] = ()
+    policy_version: int = 0
+    vehicle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """Who decides, from where, how they proved who they are, and what they saw (JSON text)."""
+
+    user: User
+    groups: frozenset[int] = frozenset()
+    channel: str = "console"
+    address: str = ""
+    authentication: str = ""
+    view: str = ""
+
+
+@transaction.atomic
+def request_open(*, held: HeldCall, now: datetime) -> ApprovalRequest:
+    """Open a request for a held call, or join the open one of the very same call.
+
+    A call that was rejected a moment ago gets that very request back, so that asking again at once asks nobody.
+
+    Raises:
+        TooManyPending: the principal or the connection has as many waiting as it may.
+        CannotBeHeld: the principal is unknown, or the body cannot be kept.
+    """
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int.from_bytes(held.binding[:8], "big", signed=True)])
+    known = _joined(held, now)
+    if known is not None:
+        return known
+    principal = Principal.objects.filter(issuer=held.issuer, subject=held.subject).first()
+    if principal is None or len(held.body) > settings.WARDGATE_BODY_BYTES:
+        raise CannotBeHeld("The call cannot be kept for an approver.")
+    _refuse_floods(principal, held.connection_id)
+    guardrail = Guardrail.objects.select_related("approval_rule").filter(name=held.rule_name).first()
+    rule = guardrail.approval_rule if guardrail is not None else None
+    request = ApprovalRequest(
+        code=_code(),
+        principal=principal,
+        client_id=held.client_id[:255],
+        client_name=held.client_name[:200],
+        client_version=held.client_version[:100],
+        user_agent=held.user_agent[:300],
+        address=held.address[:64],
+        connection_id=held.connection_id,
+        session_id=held.session_id,
+        call_id=held.call_id,
+        method=held.method,
+        name=held.name[:512],
+        arguments=held.arguments,
+        masked_count=held.masked_count,
+        binding=held.binding,
+        arguments_sha256=held.arguments_sha256,
+        rule_name=held.rule_name[:100],
+        why=held.why[:500],
+        attributes=list(held.attributes),
+        policy_version=held.policy_version,
+        vehicle=held.vehicle,
+        opened_at=now,
+        changed_at=now,
+        waiting_at=now,
+    )
+    take_terms(request, rule, now)
+    kept = sealed(held.body.decode(), place=BODY_PLACE, row_id=request.pk)
+    request.key_id, request.wrapped_key, request.ciphertext = kept.key_id, kept.wrapped_key, kept.ciphertext
+    request.changed_from = (
+        ApprovalRequest.objects.filter(
+            principal=principal,
+            connection_id=held.connection_id,
+            name=request.name,
+            opened_at__gt=now - _CHANGED_WITHIN,
+        )
+        .order_by("-opened_at")
+        .first()
+    )
+    request.save()
+    return request
+
+
+def _joined(held: HeldCall, now: datetime) -> ApprovalRequest | None:
+    """Return the request of the same call that is open, or was rejected a moment ago."""
+    same = ApprovalRequest.objects.select_for_update().filter(binding=held.binding)
+    known = same.filter(state__in=OPEN).first()
+    if known is not None and not _ended_by_time(known, now):
+        return known
+    cooldown = now - timedelta(seconds=settings.WARDGATE_APPROVAL_COOLDOWN_SECONDS)
+    return same.filter(state=State.REJECTED, decided_at__gt=cooldown).order_by("-decided_at").first()
+
+
+def _refuse_floods(principal: Principal, connection_id: UUID) -> None:
+    pending = ApprovalRequest.objects.filter(state=State.HELD)
+    if pending.filter(principal=principal).count() >= settings.WARDGATE_APPROVALS_PER_PRINCIPAL:
+        raise TooManyPending("You have as many requests waiting as you may have. Wait for a decision.")
+    if pending.filter(connection_id=connection_id).count() >= settings.WARDGATE_APPROVALS_PER_CONNECTION:
+        raise TooManyPending("This connection has as many requests waiting as it may have. Try again later.")
+
+
+def take_terms(request: ApprovalRequest, rule: ApprovalRule | None, now: datetime) -> None:
+    """Give a request the stages and terms that the rule has now."""
+    terms = rule or ApprovalRule(name="")
+    request.approval_rule = rule
+    request.stages = rule.stages if rule is not None else approving.written(EVERYBODY)
+    request.terms = {
+        "risk": terms.risk,
+        "run_within_seconds": terms.run_within_seconds,
+        "max_uses": terms.max_uses,
+        "max_window_seconds": terms.max_window_seconds,
+        "needs_reason": terms.needs_reason,
+        "needs_poller": terms.needs_poller,
+        "escalate_seconds": terms.escalate_seconds,
+        "escalate_to": terms.escalate_to,
+    }
+    request.expires_at = now + timedelta(seconds=terms.expires_seconds)
+
+
+def _code() -> str:
+    return "APR-" + "".join(secrets.choice(_ALPHABET) for _ in range(6))
+
+
+def stages_of(request: ApprovalRequest) -> tuple[Stage, ...]:
+    """Return the stages of a request; what cannot be read names nobody, so that nobody decides."""
+    try:
+        return approving.read_stages(request.stages)
+    except approving.StagesRefused:
+        return (Stage("Unreadable", approving.MAX_NEEDED, users=frozenset({-1})),)
+
+
+def why_not(
+    request: ApprovalRequest, deciding: Deciding, *, now: datetime
+) -> NotPending | OwnRequest | NotAnApprover | DecidedAlready | None:
+    """Return why this person may not decide about the request now; None when they may."""
+    user = deciding.user
+    if request.state != State.HELD or request.expires_at <= now:
+        return NotPending(_what_became(request, now))
+    if not (user.is_active and user.has_perm("policies.decide_approvalrequest")):
+        return NotAnApprover("You may not decide approval requests. Ask an administrator for the approver role.")
+    approver = approver_of(request, deciding)
+    if approving.is_own(approver, str(request.principal_id), _text(request.principal.owner_id)):
+        return OwnRequest("This was asked for by you or in your name. Somebody else has to decide.")
+    stages = stages_of(request)
+    stage = stages[min(request.stage, len(stages) - 1)]
+    if not (approving.may_decide(stage, approver) or _is_escalated_to(request, approver) or _was_handed(request, user)):
+        return NotAnApprover(f"This waits for {stage.name}, and you are not among them.")
+    if request.decisions.filter(user=user, verdict=Verdict.APPROVE).exists():
+        return DecidedAlready("You have approved this already. It waits for others.")
+    return None
+
+
+def approver_of(request: ApprovalRequest, deciding: Deciding) -> Approver:
+    """Return the person as stages see them, by what is true now."""
+    user = deciding.user
+    return Approver(
+        user=user.pk,
+        groups=deciding.groups,
+        principal=_text(user.principal_id),
+        is_owner=request.connection.owners.filter(pk=user.pk).exists(),
+    )
+
+
+def _is_escalated_to(request: ApprovalRequest, approver: Approver) -> bool:
+    if request.escalated_at is None or not request.terms.get("escalate_to"):
+        return False
+    try:
+        [stage] = approving.read_stages([request.terms["escalate_to"]])
+    except (approving.StagesRefused, ValueError):
+        return False
+    return not stage.is_open and approving.may_decide(stage, approver)
+
+
+def _was_handed(request: ApprovalRequest, user: User) -> bool:
+    return request.decisions.filter(verdict=Verdict.HAND_OVER, to_user=user, stage=request.stage).exists()
+
+
+def _what_became(request: ApprovalRequest, now: datetime) -> str:
+    last = request.decisions.select_related("user").order_by("-at").first()
+    if request.state == State.HELD:
+        return "This request has expired."
+    by = f" by {last.user}" if last is not None and last.user is not None else ""
+    when = f" {int((now - last.at).total_seconds())} seconds ago" if last is not None else ""
+    return f"This request is {request.get_state_display().lower()} already{by}{when}."
+
+
+@transaction.atomic
+def request_decide(
+    *,
+    request_id: UUID,
+    deciding: Deciding,
+    approve: bool,
+    reason: str = "",
+    uses: int = 1,
+    window_seconds: int = 0,
+    seen_at: datetime | None = None,
+    now: datetime,
+) -> ApprovalRequest:
+    """Approve or deny a request in the name of a person.
+
+    `uses` is how often the same call may run, and `window_seconds` how long from now; with 0 it is as long as the rule
+    gives the call to begin. `seen_at` is `changed_at` of the request as the person saw it; None does not compare.
+
+    Raises:
+        ApprovalRequest.DoesNotExist: there is no such request.
+        DomainError: the person may not decide it, or not like this; the code says why.
+    """
+    request = _locked(request_id)
+    problem = why_not(request, deciding, now=now)
+    if problem is not None:
+        raise problem
+    if seen_at is not None and seen_at != request.changed_at:
+        raise Moved("This request has changed since you looked at it. Look again.")
+    reason = _plain(reason)
+    if not reason and (not approve or request.terms.get("needs_reason")):
+        raise ReasonNeeded("Say why.")
+    if approve:
+        _check_terms(request, uses, window_seconds)
+    _note(request, deciding, Verdict.APPROVE if approve else Verdict.DENY, reason, uses, window_seconds, now)
+    if not approve:
+        return _end(request, State.REJECTED, reason, now)
+    stages = stages_of(request)
+    approvals = request.decisions.filter(verdict=Verdict.APPROVE).order_by("at").values_list("stage", "user_id")
+    following = approving.next_stage(stages, ((stage, user) for stage, user in approvals if user is not None))
+    if following is not None:
+        request.stage, request.changed_at = following, now
+        request.save(update_fields=["stage", "changed_at"])
+        return request
+    return approved(request, now)
+
+
+def approved(request: ApprovalRequest, now: datetime) -> ApprovalRequest:
+    """Make a locked request approved, on the narrowest terms that any of its approvers gave."""
+    given = list(request.decisions.filter(verdict__in=[Verdict.APPROVE, Verdict.BREAK_GLASS]))
+    windows = [decision.window_seconds for decision in given]
+    window = min(windows) if windows and min(windows) > 0 else int(request.terms.get("run_within_seconds", 900))
+    request.uses_allowed = min((decision.uses for decision in given), default=1)
+    request.state, request.decided_at, request.changed_at = State.APPROVED, now, now
+    request.usable_until = now + timedelta(seconds=window)
+    request.save()
+    return request
+
+
+@transaction.atomic
+def request_break_glass(*, request_id: UUID, deciding: Deciding, reason: str, now: datetime) -> ApprovalRequest:
+    """Approve alone, once, in an emergency: an event of its own, which somebody else reviews afterwards.
+
+    Raises:
+        ApprovalRequest.DoesNotExist: there is no such request.
+        DomainError: the person may not, or gives no reason.
+    """
+    request = _locked(request_id)
+    if request.state != State.HELD or request.expires_at <= now:
+        raise NotPending(_what_became(request, now))
+    if not (deciding.user.is_active and deciding.user.has_perm("policies.break_glass_approvalrequest")):
+        raise NotAnApprover("You may not approve alone.")
+    if approving.is_own(approver_of(request, deciding), str(request.principal_id), _text(request.principal.owner_id)):
+        raise OwnRequest("This was asked for by you or in your name. Somebody else has to decide, in an emergency too.")
+    reason = _plain(reason)
+    if not reason:
+        raise ReasonNeeded("Say what the emergency is.")
+    _note(request, deciding, Verdict.BREAK_GLASS, reason, 1, 0, now)
+    return approved(request, now)
+
+
+@transaction.atomic
+def request_hand_over(
+    *, request_id: UUID, deciding: Deciding, to: User, reason: str = "", now: datetime
+) -> ApprovalRequest:
+    """Let another person with the permission decide in one's place, in the current stage.
+
+    Raises:
+        ApprovalRequest.DoesNotExist: there is no such request.
+        DomainError: the person may not decide it, or the other one may not.
+    """
+    request = _locked(request_id)
+    problem = why_not(request, deciding, now=now)
+    if problem is not None:
+        raise problem
+    if to.pk == deciding.user.pk or not (to.is_active and to.has_perm("policies.decide_approvalrequest")):
+        raise NotAnApprover(f"{to} may not decide approval requests.")
+    if approving.is_own(
+        Approver(to.pk, principal=_text(to.principal_id)), str(request.principal_id), _text(request.principal.owner_id)
+    ):
+        raise OwnRequest(f"This was asked for by {to} or in their name.")
+    _note(request, deciding, Verdict.HAND_OVER, _plain(reason), 1, 0, now, to=to)
+    request.changed_at = now
+    request.save(update_fields=["changed_at"])
+    return request
+
+
+@transaction.atomic
+def request_withdraw(
+    *, request_id: UUID, principal_id: UUID | None = None, user: User | None = None, reason: str, now: datetime
+) -> ApprovalRequest:
+    """Take a request back: by the client that asked, by its human, or by an administrator who ends it.
+
+    Raises:
+        ApprovalRequest.DoesNotExist: there is no such request, or it is somebody else's.
+        NotPending: it has ended.
+    """
+    request = _locked(request_id)
+    if principal_id is not None and request.principal_id != principal_id:
+        raise ApprovalRequest.DoesNotExist
+    if user is not None and not may_withdraw(request, user):
+        raise ApprovalRequest.DoesNotExist
+    if request.state not in OPEN:
+        raise NotPending(_what_became(request, now))
+    ApprovalDecision.objects.create(
+        request=request, user=user, principal_id=principal_id, verdict=Verdict.WITHDRAW, reason=_plain(reason), at=now
+    )
+    return _end(request, State.CANCELLED, reason, now)
+
+
+def may_withdraw(request: ApprovalRequest, user: User) -> bool:
+    """Tell whether the request is this person's, asked for in their name, or they administer approvals."""
+    own = {request.principal_id, request.principal.owner_id}
+    return user.has_perm("policies.break_glass_approvalrequest") or (
+        user.principal_id is not None and user.principal_id in own
+    )
+
+
+def requests_expire(*, now: datetime, most: int = 500) -> int:
+    """End what waited too long, and approvals that nobody used in time; return how many. Safe to run twice.
+
+    This only tidies: a gateway process looks at the time itself before anything runs.
+    """
+    overdue = Q(state=State.HELD, expires_at__lte=now) | Q(state=State.APPROVED, usable_until__lte=now)
+    ended = 0
+    for pk in ApprovalRequest.objects.filter(overdue).values_list("pk", flat=True)[:most]:
+        with transaction.atomic():
+            request = ApprovalRequest.objects.select_for_update(skip_locked=True).filter(pk=pk).first()
+            ended += request is not None and _ended_by_time(request, now)
+    return ended
+
+
+def requests_escalate(*, now: datetime, most: int = 500) -> list[UUID]:
+    """Let the people of the escalation decide about what has waited so long; return the requests concerned."""
+    found: list[UUID] = []
+    waiting = ApprovalRequest.objects.filter(
+        state=State.HELD, escalated_at=None, terms__escalate_seconds__gt=0, expires_at__gt=now
+    ).order_by("opened_at")
+    for request in waiting[:most]:
+        if now - request.opened_at < timedelta(seconds=request.terms["escalate_seconds"]):
+            continue
+        unchanged = ApprovalRequest.objects.filter(pk=request.pk, state=State.HELD, escalated_at=None)
+        if unchanged.update(escalated_at=now, changed_at=now):
+            found.append(request.pk)
+    return found
+
+
+def requests_waiting(*, request_ids: Iterable[UUID], now: datetime) -> int:
+    """Note that clients wait for these requests right now; return how many are still open."""
+    return ApprovalRequest.objects.filter(pk__in=list(request_ids), state__in=OPEN).update(waiting_at=now)
+
+
+def _locked(request_id: UUID) -> ApprovalRequest:
+    return (
+        ApprovalRequest.objects.select_for_update(of=("self",))
+        .select_related("principal", "connection")
+        .get(pk=request_id)
+    )
+
+
+def _ended_by_time(request: ApprovalRequest, now: datetime) -> bool:
+    """End a locked request whose time is over; tell whether it was."""
+    if request.state == State.HELD and request.expires_at <= now:
+        _end(request, State.EXPIRED, "nobody decided in time", now)
+        return True
+    if request.state == State.APPROVED and request.usable_until is not None and request.usable_until <= now:
+        _end(request, State.EXPIRED, "approved, and not used in time", now)
+        return True
+    return False
+
+
+def _end(request: ApprovalRequest, state: str, reason: str, now: datetime) -> ApprovalRequest:
+    request.state, request.end_reason, request.ended_at, request.changed_at = state, reason[:200], now, now
+    if state == State.REJECTED:
+        request.decided_at = now
+    request.save()
+    return request
+
+
+def _check_terms(request: ApprovalRequest, uses: int, window_seconds: int) -> None:
+    most, longest = int(request.terms.get("max_uses", 1)), int(request.terms.get("max_window_seconds", 0))
+    if not 1 <= uses <= max(1, most):
+        raise BeyondTerms(f"The rule allows at most {max(1, most)} uses.")
+    if not 0 <= window_seconds <= longest:
+        raise BeyondTerms(f"The rule allows a window of at most {longest} seconds.")
+
+
+def _note(
+    request: ApprovalRequest,
+    deciding: Deciding,
+    verdict: str,
+    reason: str,
+    uses: int,
+    window_seconds: int,
+    now: datetime,
+    *,
+    to: User | None = None,
+) -> None:
+    ApprovalDecision.objects.create(
+        request=request,
+        user=deciding.user,
+        principal_id=deciding.user.principal_id,
+        verdict=verdict,
+        stage=request.stage,
+        reason=reason,
+        uses=uses,
+        window_seconds=window_seconds,
+        to_user=to,
+        channel=deciding.channel,
+        address=deciding.address[:64],
+        authentication=deciding.authentication[:80],
+        view=deciding.view,
+        view_sha256=hashlib.sha256(deciding.view.encode()).digest() if deciding.view else None,
+        at=now,
+    )
+
+
+def _plain(text: str) -> str:
+    """Return what a person wrote as one line of printable text, at most 1,000 characters."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:1000]
+
+
+def _text(identifier: UUID | None) -> str | None:
+    return None if identifier is None else str(identifier)
+
+
+def view_of(request: ApprovalRequest, extra: Mapping[str, Any] | None = None) -> str:
+    """Return what an approver is shown of a request, as canonical JSON: this is what the decision keeps."""
+    shown = {
+        "code": request.code,
+        "principal": str(request.principal_id),
+        "connection": str(request.connection_id),
+        "method": request.method,
+        "name": request.name,
+        "arguments": request.arguments,
+        "masked": request.masked_count,
+        "binding": bytes(request.binding).hex(),
+        "rule": request.rule_name,
+        "why": request.why,
+        "wanted": request.wanted,
+        "justification": request.justification,
+        "stage": request.stage,
+        **(extra or {}),
+    }
+    return json.dumps(shown, sort_keys=True, ensure_ascii=True, separators=(",", ":"))

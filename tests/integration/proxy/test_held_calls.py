@@ -1,0 +1,193 @@
+"""A held call waits for a human; what was approved runs once, and the client understands."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import LiveGateway
+from tests.support.servers import wait_until
+from tests.support.upstream import ScriptedUpstream
+
+from .approvals import decide, pending, request
+from .calls import ACCEPT, in_force, post, tool
+
+PYTHON = {"user-agent": "python-httpx/0.28.1"}
+KEY = "wardgate/approval"
+
+
+class Held:
+    """A call that waits, made in a thread; `events` is what has arrived of its stream."""
+
+    def __init__(self, gateway: LiveGateway, message: dict[str, Any], **headers: str) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.comments = 0
+        self.status = 0
+        sent = {**gateway.headers(), **ACCEPT, **PYTHON, "content-type": "application/json", **headers}
+        self._gateway = gateway
+        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
+        self._connection.request("POST", "/mcp/orders", json.dumps(message), sent)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            answer = self._connection.getresponse()
+            self.status = answer.status
+            if "json" in answer.headers["content-type"]:
+                self.events.append(json.loads(answer.read()))
+                return
+            for line in answer:
+                if line.startswith(b"data: "):
+                    self.events.append(json.loads(line[6:]))
+                elif line.startswith(b":"):
+                    self.comments += 1
+        except (OSError, http.client.HTTPException):
+            return
+
+    def leave(self) -> None:
+        """Close the connection, and return once the gateway has noticed."""
+        gone = "SELECT count(*) FROM gateway_sessions_event WHERE position('client_gone' in body) > 0"
+        before = self._gateway.sql(gone)[0]["count"]
+        self._connection.sock.shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: self._gateway.sql(gone)[0]["count"] > before, seconds=5, what="the end of the call")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The result, once it is there."""
+        self._thread.join(15)
+        assert not self._thread.is_alive(), "the call still waits"
+        return dict(self.events[-1]["result"])
+
+    @property
+    def text(self) -> str:
+        """The text of the result."""
+        return str(self.result["content"][0]["text"])
+
+
+@pytest.fixture
+def hold(live_gateway: LiveGateway) -> Callable[..., Held]:
+    """Return how a call that policy holds is begun."""
+    return lambda message, **headers: Held(live_gateway, message, **headers)
+
+
+def calls_seen(upstream: ScriptedUpstream) -> list[Any]:
+    messages = [seen.message for seen in upstream.seen if seen.verb == "POST"]
+    return [message for message in messages if message["method"] == "tools/call"]
+
+
+def test_an_approved_call_runs_with_the_bytes_that_were_held_and_its_client_gets_the_answer(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, hold: Callable[..., Held]
+) -> None:
+    call = hold(tool("refund_order", id=1))
+    waiting = pending(live_gateway)
+    assert calls_seen(upstream) == []
+    decide(live_gateway, waiting["code"])
+    assert call.text == "fine"
+    assert call.status == 200
+    assert [message["params"]["arguments"] for message in calls_seen(upstream)] == [{"id": 1}]
+    assert request(live_gateway, waiting["code"])["state"] == "used"
+    live_gateway.wait_for_outcomes()
+    events = [call["events"] for call in live_gateway.calls() if call["name"] == "refund_order"]
+    assert events[-1] == ["gateway:call:held", "gateway:call:intent", "gateway:call:completed"]
+    intent = live_gateway.events("gateway:call:intent")[-1]["body"]
+    assert (intent["approval"], intent["rule"]) == (waiting["code"], "refunds wait")
+    [use] = live_gateway.sql("SELECT consumed_at FROM policies_approvaluse WHERE request_id = %s", waiting["id"])
+    assert use["consumed_at"] is not None
+
+
+def test_a_denied_call_never_reaches_the_upstream_and_says_who_and_why(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, hold: Callable[..., Held]
+) -> None:
+    call = hold(tool("refund_order", id=2))
+    waiting = pending(live_gateway)
+    decide(live_gateway, waiting["code"], approve=False, reason="not in the change window")
+    assert call.result["isError"] is True
+    assert "Denied by grace" in call.text
+    assert "not in the change window" in call.text
+    assert call.result["_meta"][KEY]["retry"] == "no"
+    assert calls_seen(upstream) == []
+
+
+def test_an_identical_call_joins_the_request_and_other_arguments_open_another(
+    live_gateway: LiveGateway, hold: Callable[..., Held]
+) -> None:
+    first = hold(tool("refund_order", id=3, note="a"))
+    waiting = pending(live_gateway)
+    same = {"jsonrpc": "2.0", "id": "other", "method": "tools/call"}
+    second = hold({**same, "params": {"name": "refund_order", "arguments": {"note": "a", "id": 3}}})
+    other = hold(tool("refund_order", id=4))
+    wait_until(lambda: pending(live_gateway)["code"] != waiting["code"], seconds=5, what="another request")
+    assert pending(live_gateway)["changed_from_id"] == waiting["id"]
+    rows = live_gateway.sql("SELECT count(*) FROM policies_approvalrequest WHERE arguments->>'note' = 'a'")
+    assert rows[0]["count"] == 1
+    decide(live_gateway, waiting["code"])
+    texts = sorted([first.text, second.text])
+    assert texts[0].startswith("NOT EXECUTED again")
+    assert texts[1] == "fine"
+    decide(live_gateway, pending(live_gateway)["code"], approve=False)
+    assert "Denied" in other.text
+
+
+def test_a_call_that_is_repeated_after_the_approval_runs_as_it_was_approved_under_its_own_id(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, hold: Callable[..., Held]
+) -> None:
+    call = hold(tool("refund_order", id=5))
+    waiting = pending(live_gateway)
+    call.leave()
+    decide(live_gateway, waiting["code"])
+    again = {"jsonrpc": "2.0", "id": "again", "method": "tools/call"}
+    answer = post(live_gateway, {**again, "params": {"name": "refund_order", "arguments": {"id": 5}}}, **PYTHON)
+    assert answer.json()["id"] == "again"
+    assert answer.json()["result"]["content"][0]["text"] == "fine"
+    assert [message["id"] for message in calls_seen(upstream)] == [1]
+
+
+def test_a_client_that_can_wait_no_longer_is_told_how_to_go_on(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, hold: Callable[..., Held]
+) -> None:
+    principal = live_gateway.sql("SELECT id FROM accounts_principal WHERE subject = 'alice'")
+    if not principal:
+        post(live_gateway, tool("get_order"))
+    live_gateway.sql(
+        "INSERT INTO policies_clientpatience (principal_id, connection_id, client_name, user_agent, budget_seconds, "
+        "is_fixed, changed_at) SELECT p.id, c.id, '', 'impatient/1', 1.0, true, now() FROM accounts_principal p, "
+        "connections_connection c WHERE p.subject = 'alice' AND c.slug = 'orders'"
+    )
+    call = hold(tool("refund_order", id=6), **{"user-agent": "impatient/1"})
+    assert "needs approval APR-" in call.text
+    assert call.result["_meta"][KEY]["status"] == "pending"
+    assert call.result["_meta"][KEY]["retry"] == "same_arguments"
+    assert calls_seen(upstream) == []
+    decide(live_gateway, pending(live_gateway)["code"], approve=False)
+
+
+def test_what_changes_between_the_approval_and_the_run_takes_the_approval_away(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, hold: Callable[..., Held]
+) -> None:
+    call = hold(tool("refund_order", id=7))
+    waiting = pending(live_gateway)
+    call.leave()
+    decide(live_gateway, waiting["code"])
+    rule = {"name": "no refunds now", "effect": "deny", "methods": ["tools/call"], "names": ["refund_*"]}
+    live_gateway.seed({"guardrails": [rule]})
+    in_force(live_gateway)
+    answer = post(live_gateway, tool("refund_order", id=7), **PYTHON)
+    assert "no refunds now" in answer.json()["result"]["content"][0]["text"]
+    live_gateway.seed({"guardrails": [{**rule, "is_active": False}]})
+    in_force(live_gateway)
+    assert calls_seen(upstream) == []
+
+
+def test_who_asked_cannot_decide(live_gateway: LiveGateway, hold: Callable[..., Held]) -> None:
+    hold(tool("refund_order", id=8))
+    waiting = pending(live_gateway)
+    with pytest.raises(AssertionError, match="OwnRequest"):
+        decide(live_gateway, waiting["code"], by="alice-at-the-console", as_principal="alice")
+    decide(live_gateway, waiting["code"], approve=False)
