@@ -33,7 +33,7 @@ def gateway_seed(upstream: ScriptedUpstream) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def gateway_environment() -> dict[str, str]:
-    return {"WARDGATE_EXCHANGES_PER_MINUTE": "100000"}
+    return {"WARDGATE_EXCHANGES_PER_MINUTE": "100000", "WARDGATE_ADDRESS_DOOR_REQUESTS_PER_SECOND": "0"}
 
 
 def ask(gateway: LiveGateway, *, tools: str = "", slug: str = "orders", **claims: Any) -> httpx.Response:
@@ -91,6 +91,22 @@ def test_the_tool_that_is_left_passes_and_is_recorded_as_the_original_principals
     )
     assert (row["issuer"], row["subject"]) == (live_gateway.issuer.issuer, "alice")
     assert token not in str(upstream.seen[-1])
+
+
+def test_who_acts_for_whom_is_in_the_record_and_who_was_seen_from_where(live_gateway: LiveGateway) -> None:
+    act = {"sub": "planner", "act": {"sub": "scheduler"}}
+    token = exchanged(live_gateway, sub="delegate", act=act, tools="get_*")
+    assert is_fine(call(live_gateway, token, tool("get_order")))
+    told = [event["body"] for event in live_gateway.events("%") if event["body"].get("actors")]
+    assert told and all(body["actors"] == ["planner", "scheduler"] for body in told)
+    assert told[-1]["narrowing"] == {"connection": "orders", "tools": ["get_*"]}
+
+    def seen() -> Any:
+        return live_gateway.sql("SELECT * FROM accounts_principal WHERE subject = 'delegate'")[0]
+
+    wait_until(lambda: seen()["last_seen"] is not None, seconds=10, what="the principal's last_seen")
+    assert seen()["last_address"] == "127.0.0.1"
+    assert "httpx" in seen()["last_client"]
 
 
 def test_every_other_tool_is_refused_though_the_principal_may_call_it(
