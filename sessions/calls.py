@@ -48,6 +48,11 @@ APPROVAL = "approval:"
 MESSAGE_BYTES = 64 * 1024 * 1024
 """Longest payload that is unpacked for reading; the data path keeps its own, smaller limits."""
 
+CALL_BYTES = 32 * 1024 * 1024
+"""Of one call so many bytes of messages are unpacked; a record that was made to be huge must not take all memory."""
+
+TOO_MUCH = "(not unpacked: this call has more messages than fit in here; each can be saved by itself)"
+
 UNREADABLE = "(the recorded message cannot be unpacked)"
 
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -152,7 +157,9 @@ class CallView:
     approvals: list[Approval] = field(default_factory=list)
     position: int = 0
     last_position: int = 0
+    opened_at_position: int = 0
     payload_bytes: int = 0
+    unpacked: int = 0
 
     @property
     def title(self) -> str:
@@ -215,6 +222,12 @@ def fold(events: Iterable[Entry]) -> list[CallView]:
     return list(calls.values())
 
 
+def is_message(event: Entry) -> bool:
+    """Tell whether the event is one of the messages of its call, as `CallView.messages` counts them."""
+    is_last = event.name in OUTCOMES and (event.payload is not None or event.payload_bytes > 0)
+    return is_last or event.name in {"upstream:message:relayed", "upstream:message:withheld"}
+
+
 def payload_text(payload: bytes | None) -> str | None:
     """Return the recorded message as text; bytes that are not UTF-8 are shown escaped."""
     if payload is None:
@@ -249,7 +262,7 @@ def _apply(call: CallView, event: Entry) -> None:
     elif event.name in OPENINGS:
         _open(call, event, body)
     elif event.name == "upstream:message:relayed":
-        call.messages.append(_message(event, body))
+        call.messages.append(_message(call, event, body))
         _count(call, body)
         call.dropped += _number(body.get("dropped")) or 0
     elif event.name == "upstream:message:withheld":
@@ -259,7 +272,7 @@ def _apply(call: CallView, event: Entry) -> None:
 
 
 def _open(call: CallView, event: Entry, body: dict[str, Any]) -> None:
-    call.at = event.at
+    call.at, call.opened_at_position = event.at, event.position
     call.method, call.name = _text(body.get("method")), _text(body.get("name"))
     call.request_id, call.verb = _text(body.get("id")), _text(body.get("verb"))
     call.verdict, call.rule, call.reason = (_text(body.get(key)) for key in ("verdict", "rule", "reason"))
@@ -293,17 +306,19 @@ def _close(call: CallView, event: Entry, body: dict[str, Any]) -> None:
     if call.upstream_us is None and call.verdict:
         call.upstream_us = max(0, _microseconds(event.at - call.at))
     call.dropped += _number(body.get("dropped")) or 0
-    if event.payload is not None:
-        call.messages.append(_message(event, body))
+    if event.payload is not None or event.payload_bytes:
+        call.messages.append(_message(call, event, body))
     # The outcome counts the whole call, its last message and all earlier ones.
     total = _counts(body.get("hits"))
     if total:
         call.hits = total
 
 
-def _message(event: Entry, body: dict[str, Any]) -> Message:
+def _message(call: CallView, event: Entry, body: dict[str, Any]) -> Message:
     hits = _counts(body.get("last_hits") if event.name in OUTCOMES else body.get("hits"))
-    return Message(event.at, _text(body.get("kind")) or "message", payload_text(event.payload), hits)
+    text = TOO_MUCH if event.payload is not None and call.unpacked > CALL_BYTES else payload_text(event.payload)
+    call.unpacked += len(text or "")
+    return Message(event.at, _text(body.get("kind")) or "message", text, hits)
 
 
 def _count(call: CallView, body: dict[str, Any]) -> None:

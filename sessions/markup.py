@@ -16,10 +16,12 @@ from django.utils.safestring import SafeString, mark_safe
 
 INDENT = 2
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r'(?P<text>"(?:[^"\\]++|\\.)*+")|(?P<sign>[{}\[\],:])|(?P<space>[ \t\r\n]++)|(?P<other>[^"{}\[\],: \t\r\n]++|")'
 )
-_UNSEEN = re.compile(
+"""The tokens of JSON, and of whatever else a text holds: every character is in one of them."""
+
+UNSEEN = re.compile(
     "[^\\S \\t\\n]"  # white space other than a blank, a tab and a line end
     "|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
@@ -32,7 +34,7 @@ def visible(text: str) -> SafeString:
     """Return `text` escaped, with a mark for every character that would not be seen."""
     pieces: list[str] = []
     position = 0
-    for found in _UNSEEN.finditer(text):
+    for found in UNSEEN.finditer(text):
         pieces += (escape(text[position : found.start()]), _mark(found[0]))
         position = found.end()
     pieces.append(escape(text[position:]))
@@ -44,9 +46,14 @@ def json_markup(text: str) -> SafeString:
     return mark_safe("".join(_laid_out(text)))  # noqa: S308  (every piece comes from `visible`)
 
 
+def masked_markup(text: str) -> SafeString:
+    """Return a text as it is, with what was masked in it marked."""
+    return mark_safe(_with_masks(text))  # noqa: S308  (every piece comes from `visible`)
+
+
 def _laid_out(text: str) -> Iterator[str]:
     depth = 0
-    lexemes = [(found.lastgroup, found[0]) for found in _TOKEN.finditer(text) if found.lastgroup != "space"]
+    lexemes = [(found.lastgroup, found[0]) for found in TOKEN.finditer(text) if found.lastgroup != "space"]
     for position, (group, lexeme) in enumerate(lexemes):
         following = lexemes[position + 1][1] if position + 1 < len(lexemes) else ""
         if group == "text":

@@ -17,7 +17,17 @@ from django.db.models.functions import Length
 from accounts.models import Principal, User
 
 from . import recordings
-from .calls import APPROVAL, CLOSINGS, OPENINGS, CallView, Entry, body_of, fold
+from .calls import (
+    APPROVAL,
+    CLOSINGS,
+    OPENINGS,
+    CallView,
+    Entry,
+    body_of,
+    fold,
+    is_message,
+    payload_text,
+)
 from .models import CallIndex, Event, GatewayInstance, ReadEvent, RecordAccess, SavedView, Session, SessionStop
 from .search_query import Query
 
@@ -28,17 +38,18 @@ SCAN_CALLS = 20_000
 PAGE_PAYLOAD_BYTES = 2 * 1024 * 1024
 """Most recorded message bytes on one page, as stored; calls beyond it are shown in full on a page of their own."""
 
+CALL_PAYLOAD_BYTES = 16 * 1024 * 1024
+"""Most recorded message bytes of one call that are read for its page, as stored."""
+
 SCAN_EVENTS_OF_PAGE = 5_000
 """Most events that are read beyond a page to find how its calls ended."""
 
 _LOOK_CALLS = 1_000
-_FIRST_CHUNK, _LARGEST_CHUNK = 500, 4_000
+_LARGEST_CHUNK = 4_000
 _EARLIER = timedelta(hours=1)
 """No event of a session is older than its begin, but the clocks of two processes may differ."""
 _BEFORE_MOMENT = 10
 """How many calls before the one that is looked for stand on its page."""
-_BEFORE = 1_000
-"""How many positions before its verdict the approval of a call is looked for."""
 
 SCAN_EVENTS = 100_000
 """Most events that are read to count the calls of the last hour."""
@@ -206,6 +217,7 @@ def events_of(
     names: Collection[str] = (),
     call_ids: Collection[UUID] | None = None,
     payloads: bool = True,
+    chunk: int = 500,
 ) -> Iterator[Entry]:
     """Read the events of one session, in order; the only way in which pages and exports read a session.
 
@@ -215,6 +227,7 @@ def events_of(
         names: only events with one of these names; empty for all.
         call_ids: only events of these calls; None for all.
         payloads: whether messages are read, too; without them `Entry.payload` is None and its size is known.
+        chunk: how many events are read at first; a reader that wants a single one asks for one.
 
     Raises:
         RecordingUnreadable: the events are only in a recording, which is damaged or gone.
@@ -238,7 +251,7 @@ def events_of(
         .values_list(*columns, "size", *["payload"][: int(payloads)])
     )
     # A reader that stops early must not have read everything: pages grow, and the first one is small.
-    size, last = _FIRST_CHUNK, after
+    size, last = chunk, after
     while True:
         found = list(rows.filter(id__gt=last)[:size])
         for position, seq, at, call_id, name, body, digest, length, *rest in found:
@@ -315,19 +328,49 @@ def outline_of(
 
 
 def call_of(*, session: Session, call_id: UUID, payloads: bool = True) -> CallView | None:
-    """Return one call, with all its messages unless they are not wanted; None when the session has no such call."""
-    known = CallIndex.objects.filter(pk=call_id, session=session).values_list("position", flat=True).first()
-    found = fold(events_of(session, after=max(0, (known or 0) - _BEFORE), call_ids=[call_id], payloads=payloads))
+    """Return one call, with its messages unless they are not wanted; None when the session has no such call.
+
+    Of a call with more than `CALL_PAYLOAD_BYTES` the first messages are read, and of the others that they exist.
+    """
+    first = _position_of(session, call_id)
+    entries = list(events_of(session, after=first, call_ids=[call_id], payloads=False))
+    if payloads and sum(entry.payload_bytes for entry in entries) <= CALL_PAYLOAD_BYTES:
+        entries = list(events_of(session, after=first, call_ids=[call_id]))
+    elif payloads:
+        entries = _as_far_as_it_fits(session, call_id, entries)
+    found = fold(entries)
     return found[0] if found else None
 
 
-def page_before(*, session: Session, at: datetime | None = None, call_id: UUID | None = None) -> int:
-    """Return where a page begins that has a moment, or a call, not far from its top; 0 while they are not indexed."""
-    known = CallIndex.objects.filter(session=session)
-    if call_id is not None:
-        known = known.filter(position__lte=CallIndex.objects.filter(pk=call_id, session=session).values("position"))
-    if at is not None:
-        known = known.filter(at__lte=at)
+def message_of(*, session: Session, call_id: UUID, number: int) -> str | None:
+    """Return one recorded message of a call, however long it is: 0 is the request, 1 the first answer."""
+    entries = list(events_of(session, after=_position_of(session, call_id), call_ids=[call_id], payloads=False))
+    requests = [entry for entry in entries if entry.name in OPENINGS][:1]
+    wanted = requests if number == 0 else [entry for entry in entries if is_message(entry)][number - 1 : number]
+    return payload_text(_whole(session, call_id, wanted[0]).payload) if wanted else None
+
+
+def _position_of(session: Session, call_id: UUID) -> int:
+    """Return a position before the first event of the call; 0 while it is not indexed."""
+    known = CallIndex.objects.filter(pk=call_id, session=session).values_list("position", flat=True).first()
+    return max(0, (known or 0) - 1)
+
+
+def _as_far_as_it_fits(session: Session, call_id: UUID, entries: Iterable[Entry]) -> list[Entry]:
+    left, found = CALL_PAYLOAD_BYTES, []
+    for entry in entries:
+        left -= entry.payload_bytes
+        found.append(_whole(session, call_id, entry) if entry.payload_bytes and left >= 0 else entry)
+    return found
+
+
+def _whole(session: Session, call_id: UUID, entry: Entry) -> Entry:
+    return next(events_of(session, after=entry.position - 1, call_ids=[call_id], chunk=1), entry)
+
+
+def page_before(*, session: Session, at: datetime) -> int:
+    """Return where a page begins that has a moment not far from its top; 0 while its calls are not indexed."""
+    known = CallIndex.objects.filter(session=session, at__lte=at)
     earlier = list(known.order_by("-position").values_list("position", flat=True)[:_BEFORE_MOMENT])
     return max(0, earlier[-1] - 1) if len(earlier) == _BEFORE_MOMENT else 0
 
@@ -357,9 +400,8 @@ def _looked_through(session: Session, wanted: CallFilter, query: Query, after: i
         for place, call in enumerate(page.calls):
             if query.matches(call):
                 if len(found) == limit:
-                    return CallPage(
-                        found, page.calls[place - 1].opened_at_position if place else following, frozenset()
-                    )
+                    last = page.calls[place - 1].opened_at_position if place else following
+                    return CallPage(found, last, frozenset())
                 found.append(call)
         if page.after is None:
             return CallPage(found, None, frozenset())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from django import template
 
@@ -36,6 +37,7 @@ VERDICTS = {"allow": ("Allowed", "good"), "deny": ("Denied", "bad"), "hold": ("H
 
 register.filter("visible", markup.visible)
 register.filter("json_markup", markup.json_markup)
+register.filter("masked_markup", markup.masked_markup)
 
 
 @register.filter
@@ -96,6 +98,30 @@ def permille(part: int | None, whole: int | None) -> int:
     if not part or not whole:
         return 0
     return min(1000, max(4, round(1000 * part / whole)))
+
+
+@register.filter
+def fixed(value: float) -> str:
+    """Return a place in a drawing, in whatever locale."""
+    return f"{value:.2f}"
+
+
+@register.filter
+def lane(value: float) -> str:
+    """Return where a lane of bars begins, below the rows of markers."""
+    return f"{28 + value:.1f}"
+
+
+@register.filter
+def into(moment: datetime, start: datetime) -> int:
+    """Return how many microseconds after `start` something was."""
+    return max(0, (moment - start) // timedelta(microseconds=1))
+
+
+@register.filter
+def first_ones(entries: list[Any]) -> list[Any]:
+    """Return as many entries as a page takes."""
+    return entries[:500]
 
 
 def _short(value: float) -> str:
