@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from accounts import proofs
@@ -48,7 +47,7 @@ class ProofAdmin:
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the list, and run its actions after a proof."""
         if "action" in request.POST and self._must_ask(request):
-            return _ask_for_action(request)
+            return proofs.ask(request)
         answer: HttpResponse = super().changelist_view(request, *args, **kwargs)  # type: ignore[misc]
         return answer
 
@@ -69,8 +68,3 @@ class ProofViewSet:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]
         if getattr(self, "action", None) in _CHANGES:
             proofs.require_recent(request)
-
-
-def _ask_for_action(request: HttpRequest) -> HttpResponse:
-    messages.info(request, "Confirmed. Choose the rows and the action again.")
-    return HttpResponseRedirect(proofs.proof_url(request.get_full_path()))

@@ -16,6 +16,7 @@ from typing import Any
 from axes.handlers.proxy import AxesProxyHandler
 from axes.utils import reset
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -23,12 +24,15 @@ from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.safestring import SafeString
 
+from accounts import services
 from accounts.console_sessions import current
 from accounts.exceptions import DomainError
-from accounts.models import User
+from accounts.models import ConsoleSession, User
 from accounts.services import factors
 
 MAX_CREDENTIAL_CHARACTERS = 16_384
+_AGAIN_KEY = "wardgate_again"
+"""In Django's session: the proof was asked for instead of doing what a form asked."""
 
 
 class ProofNeeded(DomainError):
@@ -63,17 +67,20 @@ def require_recent(request: Any, seconds: int | None = None) -> None:
         raise ProofNeeded
 
 
-def requires_recent_proof(seconds: int | None = None) -> Callable[[Callable[..., HttpResponse]], Any]:
+def requires_recent_proof(
+    seconds: int | None = None, *, back: str = ""
+) -> Callable[[Callable[..., HttpResponse]], Any]:
     """Decorate a view: without a recent proof the person is asked for one and comes back.
 
-    A form is not sent again for them: nothing that was entered is kept on the way.
+    A form is not sent again for them: nothing that was entered is kept on the way. `back` names the route to come back
+    to where the view itself takes forms only.
     """
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if not is_recent(request, timezone.now(), seconds):
-                return ask(request)
+                return ask(request, reverse(back) if back else "")
             return view(request, *args, **kwargs)
 
         return guarded
@@ -81,9 +88,20 @@ def requires_recent_proof(seconds: int | None = None) -> Callable[[Callable[...,
     return decorate
 
 
-def ask(request: HttpRequest) -> HttpResponse:
-    """Send the browser to the page that asks for a proof, and from there back to this one."""
-    return HttpResponseRedirect(proof_url(request.get_full_path()))
+def ask(request: HttpRequest, back: str = "") -> HttpResponse:
+    """Send the browser to the page that asks for a proof, and from there to `back`, or else to this page again."""
+    if request.method == "POST":
+        request.session[_AGAIN_KEY] = True
+    else:
+        request.session.pop(_AGAIN_KEY, None)
+    return HttpResponseRedirect(proof_url(back or request.get_full_path()))
+
+
+def note_proof(request: HttpRequest, row: ConsoleSession, at: datetime) -> None:
+    """Note that the person of the login `row` proved at `at` who they are; tell them what is still to be done."""
+    services.console_session_prove(session_id=row.pk, now=at)
+    if request.session.pop(_AGAIN_KEY, False):
+        messages.info(request, "Confirmed. What you chose was not done yet: choose it again.")
 
 
 def proof_url(next_path: str) -> str:

@@ -187,7 +187,7 @@ class LoginClientAdmin(ProofAdmin, ServiceAdmin):
 class ConsoleSessionAdmin(EvidenceAdmin):
     """Logins to the console. They are ended here and never edited."""
 
-    list_display = ["user", "method", "issuer", "address", "began_at", "authenticated_at", "ended_at"]
+    list_display = ["user", "method", "issuer", "address", "began_at", "shown_proof", "ended_at"]
     list_filter = ["method", ("ended_at", admin.EmptyFieldListFilter)]
     list_select_related = ["user"]
     search_fields = ["user__username", "subject", "address"]
@@ -199,10 +199,16 @@ class ConsoleSessionAdmin(EvidenceAdmin):
         "address",
         "user_agent",
         "began_at",
-        "authenticated_at",
+        "shown_proof",
         "ended_at",
     ]
     actions = ["end_selected"]
+
+    @display(description="Last proof", ordering="authenticated_at")
+    def shown_proof(self, row: ConsoleSession) -> str:
+        """Say when its person last proved who they are, for dangerous actions."""
+        at = row.authenticated_at
+        return "not known" if at == services.NEVER_PROVED else f"{at:%Y-%m-%d %H:%M} UTC"
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         """Tell whether the person may end logins of others."""

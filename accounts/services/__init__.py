@@ -28,6 +28,7 @@ from .locks import (
     token_seen,
 )
 from .people import (
+    NEVER_PROVED,
     NotAllowed,
     console_session_begin,
     console_session_end,
@@ -56,6 +57,7 @@ from .sweeps import Dormant, Swept, dormant_lock, dormant_principals, revocation
 from .transmitters import transmitter_delete, transmitter_heard, transmitter_save
 
 __all__ = [
+    "NEVER_PROVED",
     "PRIVATE_KEY_MEMBERS",
     "Dormant",
     "NotAllowed",

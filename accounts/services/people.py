@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -26,6 +27,9 @@ from accounts.saving import Refusals
 
 from .locks import in_force
 from .principals import principal_ensure
+
+NEVER_PROVED: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""As the last proof of a login: it is not known that the person proved anything for it."""
 
 _UNUSABLE_IN_NAMES = re.compile(r"[^\w.@+-]+")
 _LONGEST_NAME = 150

@@ -110,7 +110,7 @@ def add_key(request: HttpRequest) -> HttpResponse:
 @needs_login
 @never_cache
 @require_POST
-@proofs.requires_recent_proof()
+@proofs.requires_recent_proof(back="console_account")
 def make_codes(request: HttpRequest) -> HttpResponse:
     """Make new recovery codes and show them, once."""
     user = _local(request)
@@ -123,7 +123,7 @@ def make_codes(request: HttpRequest) -> HttpResponse:
 
 @needs_login
 @require_POST
-@proofs.requires_recent_proof()
+@proofs.requires_recent_proof(back="console_account")
 def remove_factor(request: HttpRequest, factor_id: int) -> HttpResponse:
     """Take one of one's own factors away."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -132,7 +133,7 @@ class CallbackView(OIDCAuthenticationCallbackView):
             groups=login.groups.names,
             now=now,
         )
-        enter(
+        row = enter(
             request,
             user,
             method="oidc",
@@ -142,6 +143,8 @@ class CallbackView(OIDCAuthenticationCallbackView):
             provider_session=login.session_id,
             now=now,
         )
+        # Whoever finds an open browser could log out and in again by the session that is open at the provider.
+        services.console_session_prove(session_id=row.pk, now=_told(login.authenticated_at, now))
         return HttpResponseRedirect(proofs.local_path(held["next"]))
 
     @staticmethod
@@ -171,8 +174,15 @@ class CallbackView(OIDCAuthenticationCallbackView):
         row = current(request)
         if row is None or str(row.pk) != held["proof"] or (row.issuer, row.subject) != (issuer, subject):
             raise LoginRefused("proof_of_another", "The proof is of somebody else.")
-        services.console_session_prove(session_id=row.pk, now=timezone.now())
+        proofs.note_proof(request, row, timezone.now())
         return HttpResponseRedirect(proofs.local_path(held["next"]))
+
+
+def _told(authenticated_at: int | None, now: datetime) -> datetime:
+    """Return when the person proved to the provider who they are; never, when it does not say."""
+    if authenticated_at is None:
+        return services.NEVER_PROVED
+    return datetime.fromtimestamp(max(0, min(authenticated_at, int(now.timestamp()))), UTC)
 
 
 def _client(client_id: UUID) -> LoginClient | None:

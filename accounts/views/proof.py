@@ -17,7 +17,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
-from accounts import proofs, services
+from accounts import proofs
 from accounts.attempts import Busy, alone
 from accounts.console_sessions import current
 from accounts.login_ways import Way, login_ways
@@ -65,7 +65,7 @@ class ProofView(View):
             form.add_error(None, "This was not accepted. Check the password, and the code of this moment.")
             return self._page(request, form, next_path)
         proofs.forget_failures(user.get_username())
-        services.console_session_prove(session_id=row.pk, now=now)
+        proofs.note_proof(request, row, now)
         return HttpResponseRedirect(next_path)
 
     def _is_proved(self, request: HttpRequest, values: dict[str, Any]) -> bool:

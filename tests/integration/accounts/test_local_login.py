@@ -337,6 +337,16 @@ def test_changing_the_password_keeps_this_login_and_ends_the_others(opened, grac
     assert not is_in(other)
 
 
+def test_a_proof_for_new_recovery_codes_leads_back_to_the_account(opened, grace):
+    ConsoleSession.objects.update(authenticated_at=timezone.now() - timedelta(hours=1))
+    asked = opened.post(reverse("console_make_codes"))
+    assert asked.url == f"{reverse('console_proof')}?next=%2Fadmin%2Faccount%2F"
+    proved = opened.post(reverse("console_proof"), {"password": PASSWORD, "next": reverse("console_account")})
+    assert proved.url == reverse("console_account")
+    assert "What you chose was not done yet" in opened.get(proved.url).content.decode()
+    assert opened.post(reverse("console_make_codes")).status_code == 302
+
+
 def test_a_login_is_judged_by_one_query(opened, django_assert_num_queries):
     digest = ConsoleSession.objects.get().session_digest
     with django_assert_num_queries(1):

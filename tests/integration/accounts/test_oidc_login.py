@@ -721,6 +721,43 @@ def test_a_provider_that_did_not_ask_anew_proves_nothing(client, place, auth_tim
     assert ConsoleSession.objects.get().authenticated_at == before
 
 
+def is_proof_recent(client):
+    """Whether a dangerous page opens without asking."""
+    answer = client.get(reverse("console_proof_done"))
+    assert answer.status_code in {200, 302}
+    return answer.status_code == 200
+
+
+@pytest.mark.parametrize("auth_time", [ABSENT, 1_700_000_000, -1])
+def test_a_login_by_a_session_that_was_open_at_the_provider_is_no_proof(client, place, auth_time):
+    place.issuer.misbehaviour.id_claims = {"auth_time": auth_time}
+    place.log_in(client)
+    assert is_in(client)
+    assert not is_proof_recent(client)
+
+
+@pytest.mark.parametrize("ahead", [0, 10**12])
+def test_a_login_with_a_password_of_this_moment_is_a_proof_and_none_of_the_future(client, place, ahead):
+    place.issuer.misbehaviour.id_claims = {"auth_time": int(timezone.now().timestamp()) + ahead}
+    place.log_in(client)
+    assert is_proof_recent(client)
+    assert ConsoleSession.objects.get().authenticated_at <= timezone.now()
+
+
+def test_what_a_form_asked_is_not_done_when_a_proof_is_asked_for_and_the_person_is_told(client, place):
+    place.give("sre", "owner")
+    place.log_in(client)
+    grow_old()
+    row = RoleGrant.objects.first()
+    path = reverse("admin:accounts_rolegrant_delete", args=[row.pk])
+    asked = client.post(path, {"post": "yes"})
+    assert asked.url == f"{reverse('console_proof')}?{urlencode({'next': path})}"
+    assert "Confirmed" not in client.get(asked.url).content.decode()
+    place.log_in(client, proof="1", next=path)
+    assert "What you chose was not done yet" in client.get(path).content.decode()
+    assert RoleGrant.objects.filter(pk=row.pk).exists()
+
+
 def test_somebody_else_proves_nothing_for_this_login(client, place):
     place.give("support", "viewer")
     place.log_in(client)
