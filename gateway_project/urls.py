@@ -18,6 +18,7 @@ from connections import api as connections_api
 from gateway_project import oauth
 from policies import api as policies_api
 from sessions import api as sessions_api
+from sessions import api_recordings
 
 router = DefaultRouter()
 router.include_root_view = False
@@ -51,6 +52,10 @@ router.register("back-tests", policies_api.BackTestViewSet, basename="back-test"
 router.register("policy-drafts", policies_api.PolicyDraftViewSet, basename="policy-draft")
 router.register("policy-tests", policies_api.PolicyTestViewSet, basename="policy-test")
 router.register("sessions", sessions_api.SessionViewSet, basename="session")
+router.register("recordings", api_recordings.RecordingViewSet, basename="recording")
+router.register("retention-rules", api_recordings.RetentionRuleViewSet, basename="retention-rule")
+router.register("legal-holds", api_recordings.LegalHoldViewSet, basename="legal-hold")
+router.register("tombstones", api_recordings.TombstoneViewSet, basename="tombstone")
 
 
 class Schema(SpectacularAPIView):
