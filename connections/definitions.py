@@ -138,7 +138,7 @@ def twins(names: Iterable[str]) -> dict[str, str]:
 
 def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
     """Return the members that differ between two definitions: place, old and new value as JSON, empty where none is."""
-    old, new = dict(_leaves(before or {}, "")), dict(_leaves(after or {}, ""))
+    old, new = (dict(_leaves(definition, "")) if definition else {} for definition in (before, after))
     return [
         (place, old.get(place, ""), new.get(place, ""))
         for place in [*old, *(place for place in new if place not in old)]

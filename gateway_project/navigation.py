@@ -97,7 +97,7 @@ def _pages(group: str) -> list[dict[str, Any]]:
     """Return the items of a group that lead to no list."""
     if group != "What is allowed":
         return []
-    link = reverse("admin:policies_policyversion_simulate")
+    link = reverse("admin:policies_policystate_simulate")
     return [{"title": "Simulator", "icon": "science", "link": link, "permission": _may_simulate}]
 
 

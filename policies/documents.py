@@ -170,8 +170,9 @@ def read(text: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def write(document: Mapping[str, Any]) -> str:
-    """Return a canonical document as YAML; the same policy is always the same text."""
-    filled = {section: document[section] for section in SECTIONS if document.get(section)}
+    """Return a document as YAML; the same policy is always the same text, in whatever order a database kept it."""
+    ordered = canonical(document)
+    filled = {section: ordered[section] for section in SECTIONS if ordered[section]}
     if not filled:
         return "{}\n"
     text: str = yaml.dump(filled, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -14,14 +14,13 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextareaWidget
 
 from policies import reading, services
 from policies.models import PolicyTest
 
+from .fields import JsonField, code_area
 from .pages import page
 from .shared import PolicyForm, PolicyServiceAdmin
-from .simulator import JsonField
 
 EFFECT_LABELS = {"deny": "danger", "hold": "warning", "allow": "success"}
 _EXAMPLE = """\
@@ -38,9 +37,8 @@ class PolicyTestForm(PolicyForm):
 
     given = JsonField(
         of=dict,
-        widget=UnfoldAdminTextareaWidget(
-            attrs={"rows": 12, "spellcheck": "false", "class": "font-mono", "placeholder": _EXAMPLE}
-        ),
+        required=True,
+        widget=code_area(12, _EXAMPLE),
         help_text="A JSON object: identity, connection, method, name, arguments, time, address, client, history. "
         "The simulator writes one for you.",
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -14,6 +15,7 @@ from unfold.decorators import action, display
 from policies import services
 from policies.models import AccessGrant, Guardrail, MaskingPattern
 
+from .fields import WINDOW_EXAMPLE, JsonField, WindowsField, code_area
 from .packs import packs_view
 from .shared import PolicyForm, PolicyServiceAdmin
 
@@ -24,6 +26,19 @@ def _joined(entries: list[str]) -> str:
 
 class GrantForm(PolicyForm):
     """Values of a grant."""
+
+    condition = forms.CharField(
+        required=False,
+        max_length=4096,
+        widget=code_area(3, 'identity.kind == "machine" && connection.slug == "orders"'),
+        help_text="Instead of a group or principal, or besides: CEL over identity, client, connection and request. "
+        "What cannot be told lets nobody in.",
+    )
+    windows = WindowsField(
+        required=False,
+        help_text=f"Weekly windows in which the grant counts, one a line: {WINDOW_EXAMPLE}, or "
+        "fri,sat 22:00-06:00 America/New_York over midnight. Empty: always.",
+    )
 
     def save_by_service(self, values: dict[str, Any], now: datetime) -> AccessGrant:
         """Save the grant."""
@@ -36,6 +51,14 @@ class AccessGrantAdmin(PolicyServiceAdmin):
 
     form = GrantForm
     entries = ["labels", "tools", "prompts", "resources", "networks"]
+    examples = {
+        "labels": "production",
+        "tools": "get_*\nsearch_orders",
+        "prompts": "*",
+        "resources": "orders://order/*",
+        "networks": "10.0.0.0/8\n2001:db8::/32",
+        "note": "On call until Friday, ticket 4711",
+    }
     list_display = ["shown_holder", "shown_connection", "shown_tools", "valid_until", "kind", "is_active"]
     list_filter = ["is_active", "kind", "connection"]
     list_select_related = ["principal", "group__provider", "connection"]
@@ -73,6 +96,21 @@ class AccessGrantAdmin(PolicyServiceAdmin):
 class GuardrailForm(PolicyForm):
     """Values of a guardrail."""
 
+    annotations = JsonField(
+        of=dict,
+        widget=code_area(2, '{"destructiveHint": true}'),
+        help_text="What the tool must say of itself, as a JSON object of readOnlyHint, destructiveHint, idempotentHint "
+        "and openWorldHint. A tool that says nothing meets what denies or holds.",
+    )
+    condition = forms.CharField(
+        required=False,
+        max_length=4096,
+        widget=code_area(3, "has(args.amount) && args.amount > 100"),
+        help_text="CEL over identity, client, connection, tool, args, request and session, such as "
+        "sql.statements(args.q).exists(s, !s.is_read_only), in_cidr(request.ip, '10.0.0.0/8') or "
+        "'untrusted' in session.labels. What fails denies. Empty: always.",
+    )
+
     def save_by_service(self, values: dict[str, Any], now: datetime) -> Guardrail:
         """Save the guardrail."""
         return services.guardrail_save(guardrail_id=self.row_id, **values, by=self.publisher, now=now)
@@ -85,6 +123,7 @@ class GuardrailAdmin(PolicyServiceAdmin):
     form = GuardrailForm
     actions_list = ["packs_link"]
     entries = ["labels", "methods", "names"]
+    examples = {"labels": "production", "reason": "Deleting needs a ticket.", "name": "Nobody deletes"}
     autocomplete_fields = ["principals", "groups"]
     readonly_fields = ["pack"]
     list_display = ["name", "shown_effect", "shown_connection", "shown_names", "is_observed", "is_active"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -23,9 +24,17 @@ class PolicyForm(ServiceForm):
 
 
 class PolicyServiceAdmin(ServiceAdmin):
-    """Rows of policy: deleting one is a version of policy, too."""
+    """Rows of policy: deleting one is a version of policy, too. `examples` stand in the empty fields."""
 
     form = PolicyForm
+    examples: Mapping[str, str] = {}
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Show an example where nothing is written yet."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name in self.examples:
+            field.widget.attrs["placeholder"] = self.examples[db_field.name]
+        return field
 
     def delete_published(self, row: Any, by: services.Publisher, now: datetime) -> None:
         """Delete `row` through its service."""

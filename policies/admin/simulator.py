@@ -30,6 +30,7 @@ from policies.models import AccessGrant, Guardrail, PolicyDraft, PolicyTest
 from policies.rehearsal import KINDS, CaseRefused
 from policies.simulation import Simulation, identity_of, simulate
 
+from .fields import JsonField
 from .pages import page, publisher
 
 SUGGESTED_NAMES = 500
@@ -37,45 +38,6 @@ _METHOD_LABELS = {"tool": "Call a tool", "prompt": "Get a prompt", "resource": "
 METHODS = [(method, _METHOD_LABELS[kind]) for method, kind in KINDS.items()]
 _MONO = {"spellcheck": "false", "autocomplete": "off", "class": "font-mono"}
 _FIELD_OF = {"identity": "principal", "subject": "principal", "issuer": "principal", "kind": "kind", "given": None}
-
-
-class JsonField(forms.CharField):
-    """JSON of one type, with the line and column of what is wrong; nothing is an empty one."""
-
-    def __init__(self, *, of: type, **options: Any) -> None:
-        super().__init__(required=False, strip=False, **options)
-        self._of = of
-
-    def prepare_value(self, value: Any) -> Any:
-        """Return the text to edit."""
-        is_text = value is None or isinstance(value, str)
-        return value if is_text else json.dumps(value, indent=2, ensure_ascii=False)
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Tell whether what is written differs."""
-        return bool(self.prepare_value(initial) != data)
-
-    def clean(self, value: Any) -> Any:
-        """Return the value.
-
-        Raises:
-            ValidationError: it is no JSON, or of another type.
-        """
-        text = super().clean(value)
-        if not text.strip():
-            return self._of()
-        try:
-            found = json.loads(text)
-        except RecursionError:
-            raise ValidationError("It is nested too deeply.", code="not_json") from None
-        except json.JSONDecodeError as error:
-            raise ValidationError(
-                f"Line {error.lineno}, column {error.colno}: {error.msg[:1].lower()}{error.msg[1:]}.", code="not_json"
-            ) from None
-        if not isinstance(found, self._of):
-            what = "an object, such as {}" if self._of is dict else "a list, such as []"
-            raise ValidationError(f"Write {what}.", code="wrong_type")
-        return found
 
 
 class SimulateForm(forms.Form):
@@ -210,7 +172,7 @@ class KeepForm(forms.Form):
 
 
 class SimulatorPages:
-    """Mixed into the admin of policy versions: the page of the simulator."""
+    """Mixed into the admin of the policy in force: the page of the simulator."""
 
     opts: Any
     admin_site: Any
@@ -219,7 +181,7 @@ class SimulatorPages:
     def get_urls(self) -> list[URLPattern]:
         """Add the page."""
         view = self.admin_site.admin_view
-        simulator = path("simulate/", view(self.simulate_view), name="policies_policyversion_simulate")
+        simulator = path("simulate/", view(self.simulate_view), name="policies_policystate_simulate")
         return [simulator, *super().get_urls()]  # type: ignore[misc]
 
     @method_decorator(never_cache)

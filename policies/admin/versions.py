@@ -27,19 +27,25 @@ COMPARED_WITH = 50
 
 
 @admin.register(PolicyVersion)
-class PolicyVersionAdmin(SimulatorPages, EvidenceAdmin):
+class PolicyVersionAdmin(EvidenceAdmin):
     """All policy as it was after each change. Nothing is edited: a roll-back is a new version."""
 
-    list_display = ["shown_number", "created_at", "author_name", "source", "shown_comment"]
+    list_display = ["shown_number", "created_at", "shown_author", "source", "shown_comment"]
     list_filter = ["source", "created_at"]
     search_fields = ["number", "author_name", "comment"]
-    fields = readonly_fields = ["number", "created_at", "author_name", "source", "comment", "digest"]
+    fields = readonly_fields = ["number", "created_at", "shown_author", "source", "comment", "digest"]
+    change_form_outer_before_template = "admin/policies/policyversion/tools.html"
     change_form_outer_after_template = "admin/policies/policyversion/detail.html"
 
     @display(description="Version", ordering="number")
     def shown_number(self, version: PolicyVersion) -> str:
         """Name the version."""
         return f"Version {version.number}"
+
+    @display(description="Author", ordering="author_name")
+    def shown_author(self, version: PolicyVersion) -> str:
+        """Return who made it."""
+        return version.author_name or "the gateway"
 
     @display(description="Comment")
     def shown_comment(self, version: PolicyVersion) -> str:
@@ -112,7 +118,7 @@ class PolicyVersionAdmin(SimulatorPages, EvidenceAdmin):
 
 
 @admin.register(PolicyState)
-class PolicyStateAdmin(EvidenceAdmin):
+class PolicyStateAdmin(SimulatorPages, EvidenceAdmin):
     """The version of the policy in force; the database moves it with every change."""
 
     list_display = ["version", "changed_at"]

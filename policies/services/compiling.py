@@ -20,8 +20,10 @@ def globs_of(field: str, entries: Iterable[str], refusals: Refusals) -> list[str
 
 
 def refuse(field: str, error: PatternRefused, refusals: Refusals) -> None:
-    """Refuse `field` with the engine's own hint."""
-    refusals.add(field, error.code, f"{error.hint[:1].upper()}{error.hint[1:]}.")
+    """Refuse `field` with the engine's own hint, and the place within the field if it has one, such as window 2."""
+    within = error.place.rpartition(f"{field}, ")[2] if f"{field}, " in error.place else ""
+    said = f"{within}: {error.hint}" if within else error.hint
+    refusals.add(field, error.code, f"{said[:1].upper()}{said[1:]}.")
 
 
 def field_of(error: PatternRefused, fields: Iterable[str], otherwise: str) -> str:

@@ -6,13 +6,13 @@ document.addEventListener("DOMContentLoaded", function () {
   function name() {
     for (const shown of document.querySelectorAll("select.admin-autocomplete + .select2")) {
       const label = document.querySelector(`label[for="${CSS.escape(shown.previousElementSibling.id)}"]`);
-      for (const part of label ? shown.querySelectorAll("[role=combobox]:not([aria-label]), [role=textbox]:not([aria-label])") : []) {
+      for (const part of label ? shown.querySelectorAll("[role=combobox]:not([aria-label]), [role=textbox]:not([aria-label]), .select2-search__field:not([aria-label])") : []) {
         part.setAttribute("aria-label", label.textContent.trim());
         part.removeAttribute("aria-labelledby");
       }
     }
   }
-  const form = document.querySelector("#content form");
+  const form = document.querySelector("#content:has(form)");
   if (form) {
     new MutationObserver(name).observe(form, { childList: true, subtree: true });
     name();
