@@ -32,6 +32,7 @@ class Globs:
     expression: Any = None
     heads: tuple[str, ...] = ()
     tails: tuple[str, ...] = ()
+    cores: tuple[str, ...] = ()
 
     @classmethod
     def compile(cls, globs: Sequence[str], *, place: str = "globs") -> Globs:
@@ -57,15 +58,23 @@ class Globs:
             prefixes=tuple(prefixes),
             suffixes=tuple(suffixes),
             expression=_expression(complex_globs, place),
-            # What stands before the first and after the last wildcard: most names fail here, without the expression.
+            # What stands before the first and after the last wildcard, and the longest piece without one: most names
+            # fail here, without the expression.
             heads=tuple({_WILDCARD.split(glob)[0] for glob in complex_globs}),
             tails=tuple({_WILDCARD.split(glob)[-1] for glob in complex_globs}),
+            cores=tuple({max(_WILDCARD.split(glob), key=len) for glob in complex_globs}),
         )
 
     @property
     def is_exact(self) -> bool:
         """Whether only the names of `exact` match, to the letter."""
         return not (self.any_name or self.prefixes or self.suffixes or self.expression is not None)
+
+    @property
+    def beginnings(self) -> frozenset[str] | None:
+        """With what the names begin that match and are not in `exact`; None when that can be anything."""
+        heads = frozenset((*self.prefixes, *self.heads))
+        return None if self.any_name or self.suffixes or "" in heads else heads
 
     def matches(self, name: str) -> bool:
         """Tell whether any glob of the list stands for the whole of `name`."""
@@ -76,6 +85,8 @@ class Globs:
         if self.suffixes and name.endswith(self.suffixes):
             return True
         if not (name.startswith(self.heads) and name.endswith(self.tails)):
+            return False
+        if not any(core in name for core in self.cores):
             return False
         # A lone surrogate has no UTF-8 form; it becomes "?", which only a wildcard can stand for.
         return self.expression.fullmatch(name.encode("utf-8", "replace")) is not None

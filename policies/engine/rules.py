@@ -260,8 +260,8 @@ class Decision(NamedTuple):
 class ConnectionPolicy:
     """Everything that is decided about one connection; immutable, shared by all its calls.
 
-    Rules that name what they are about to the letter are found by that name, the others are tried; what was found is
-    remembered by method and name, and by caller where a rule is about certain callers.
+    Rules that name what they are about to the letter, or by how it begins, are found by that, the others are tried;
+    what was found is remembered by method and name, and by caller where a rule is about certain callers.
     """
 
     grants: tuple[Grant, ...]
@@ -275,6 +275,8 @@ class ConnectionPolicy:
     _by_group: dict[str, dict[str, tuple[Grant, ...]]] = field(init=False, repr=False, compare=False)
     _by_condition: tuple[Grant, ...] = field(init=False, repr=False, compare=False)
     _exact: dict[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)
+    _begins: dict[str, tuple[Rule, ...]] = field(init=False, repr=False, compare=False)
+    _lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _patterned: tuple[Rule, ...] = field(init=False, repr=False, compare=False)
     _memo: dict[tuple[str, str | None], tuple[Spoken | None, tuple[Rule, ...]]] = field(
         init=False, repr=False, compare=False
@@ -300,13 +302,17 @@ class ConnectionPolicy:
         # The name and the id make the rule that is shown to the caller independent of the order of the rows.
         rules = sorted(self.rules, key=_order)
         exact: dict[str, list[Rule]] = {}
+        begins: dict[str, list[Rule]] = {}
         patterned: list[Rule] = []
         for rule in rules:
-            if rule.names.is_exact:
-                for name in rule.names.exact:
-                    exact.setdefault(name, []).append(rule)
-            else:
+            beginnings = rule.names.beginnings
+            if beginnings is None:
                 patterned.append(rule)
+                continue
+            for name in rule.names.exact:
+                exact.setdefault(name, []).append(rule)
+            for beginning in beginnings:
+                begins.setdefault(beginning, []).append(rule)
         values = {
             "rules": tuple(rules),
             "needs_history": any(rule.condition is not None and rule.condition.needs_history for rule in rules),
@@ -315,6 +321,8 @@ class ConnectionPolicy:
             "_by_group": by_group,
             "_by_condition": tuple(g for g in self.grants if g.principal is None and g.group is None),
             "_exact": {name: tuple(found) for name, found in exact.items()},
+            "_begins": {beginning: tuple(found) for beginning, found in begins.items()},
+            "_lengths": tuple(sorted({len(beginning) for beginning in begins})),
             "_patterned": tuple(patterned),
             "_memo": {},
             "_about": {},
@@ -369,11 +377,14 @@ class ConnectionPolicy:
 
     def _matching(self, call: Call) -> tuple[Rule, ...]:
         tool = self.tool_of(call)
-        named = self._exact.get(call.name, ()) if call.name is not None else ()
-        found = [rule for rule in (*named, *self._patterned) if rule.matches(call, tool)]
-        if named:
-            found.sort(key=_order)
-        return tuple(found)
+        candidates = list(self._patterned)
+        name = call.name
+        if name is not None:
+            candidates += self._exact.get(name, ())
+            for length in self._lengths:
+                candidates += self._begins.get(name[:length], ())
+        found = {rule.id: rule for rule in candidates if rule.matches(call, tool)}
+        return tuple(sorted(found.values(), key=_order))
 
     def tool_of(self, call: Call) -> ToolFacts:
         """Return what the catalogue knows of the tool that is called."""
