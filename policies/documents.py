@@ -14,9 +14,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import yaml
+
+from .engine.windows import DAYS
 
 SECTIONS: Final = ("grants", "guardrails", "masking_patterns", "tests")
 MAX_BYTES: Final = 2 * 1024 * 1024
@@ -74,11 +77,15 @@ _GRANT_KEY = ("connection", "labels", "principal", "group", "condition", "tools"
 
 
 class DocumentRefused(ValueError):
-    """The text or object is no policy document; `place` says where, `hint` what to write."""
+    """The text or object is no policy document; `place` says where, `hint` what to write.
 
-    def __init__(self, place: str, hint: str) -> None:
+    `section` and `key` (`key_of`) are the entry's, where that is known.
+    """
+
+    def __init__(self, place: str, hint: str, *, section: str = "", key: str = "") -> None:
         super().__init__(f"{place}: {hint}")
         self.place, self.hint = place, hint
+        self.section, self.key = section, key
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +160,15 @@ def read(text: str) -> dict[str, list[dict[str, Any]]]:
     Raises:
         DocumentRefused: with the place and what is wrong there.
     """
+    return canonical(load(text))
+
+
+def load(text: str) -> Any:
+    """Return what is written in `text`, YAML or JSON, as it is written; an empty text is an empty object.
+
+    Raises:
+        DocumentRefused: it is too long or nested too deeply, is not YAML, or has what is not allowed here.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise DocumentRefused("document", "it is longer than 2 MiB")
     try:
@@ -160,7 +176,8 @@ def read(text: str) -> dict[str, list[dict[str, Any]]]:
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 line = 0 if event.start_mark is None else event.start_mark.line
                 raise DocumentRefused(f"line {line + 1}", "anchors and aliases are not allowed")
-        return canonical(yaml.load(text, Loader=_Loader) or {})  # noqa: S506 - a subclass of SafeLoader
+        found: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+        return {} if found is None else found
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = "document" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}"
@@ -188,6 +205,19 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+def _list(dumper: yaml.SafeDumper, entries: list[Any]) -> yaml.Node:
+    is_one_line = all(isinstance(entry, str) for entry in entries) and sum(len(entry) + 4 for entry in entries) <= 90
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", entries, flow_style=is_one_line)
+
+
+def _str(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(list, _list)
+_Dumper.add_representer(str, _str)
 
 
 def _once(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -225,8 +255,12 @@ def _section(section: str, entries: object) -> list[dict[str, Any]]:
 def entry_of(section: str, entry: object, place: str = "entry") -> dict[str, Any]:
     """Return one entry with its members in their order and defaults left out.
 
+    What is the same when it is written otherwise is written in one way: lists whose order means nothing are sorted,
+    times are in UTC.
+
     Raises:
-        DocumentRefused: it is no object, or has a member that its section does not have, or lacks its name.
+        DocumentRefused: it is no object, or has a member that its section does not have or that is of another kind, or
+            lacks its name.
     """
     members = MEMBERS[section]
     if not isinstance(entry, Mapping):
@@ -237,4 +271,62 @@ def entry_of(section: str, entry: object, place: str = "entry") -> dict[str, Any
     for name in sorted(_WHOLE & members.keys()):
         if section != "grants" and not entry.get(name):
             raise DocumentRefused(place, f"{name!r} is missing")
-    return {name: entry[name] for name, default in members.items() if name in entry and (entry[name] != default)}
+    tidy = {
+        name: _tidy(name, _of_kind(name, entry[name], default, place))
+        for name, default in members.items()
+        if name in entry and entry[name] is not None
+    }
+    return {name: value for name, value in tidy.items() if value != members[name]}
+
+
+_KINDS: Final = ((bool, "true or false"), (str, "a text; put it into quotes"), (list, "a list"), (dict, "an object"))
+_SETS: Final = frozenset({"labels", "tools", "prompts", "resources", "networks", "methods", "names"})
+_ROWS: Final = frozenset({"principals", "groups", "windows"})
+_TIMES: Final = frozenset({"valid_from", "valid_until"})
+_NAMES: Final = frozenset({"connection", "approval_rule"})
+
+
+def _of_kind(name: str, value: Any, default: Any, place: str) -> Any:
+    """Return `value` if it is of the kind of its member."""
+    wanted = str if name in _TIMES | _NAMES else type(default)
+    for kind, words in _KINDS:
+        if wanted is kind and not isinstance(value, kind):
+            raise DocumentRefused(place, f"{name}: write {words}")
+    return value
+
+
+def _tidy(name: str, value: Any) -> Any:
+    """Return a member's value in the one way in which it is written."""
+    if name in _SETS and all(isinstance(entry, str) for entry in value):
+        return sorted({stripped for entry in value if (stripped := entry.strip())})
+    if name == "windows":
+        value = [_in_order_of_days(window) for window in value]
+    if name in _ROWS:
+        return sorted(_sorted(value), key=lambda entry: json.dumps(entry, sort_keys=True, default=str))
+    if name in _TIMES:
+        return _utc(value)
+    if name == "condition":
+        return value.strip()
+    return _sorted(value)
+
+
+def _in_order_of_days(window: Any) -> Any:
+    days = window.get("days") if isinstance(window, dict) else None
+    if not isinstance(days, list) or not all(isinstance(day, str) for day in days):
+        return window
+    return {**window, "days": sorted(set(days), key=lambda day: (DAYS.index(day) if day in DAYS else len(DAYS), day))}
+
+
+def _sorted(value: Any) -> Any:
+    """Return `value` with the members of all its objects in their order."""
+    if isinstance(value, dict):
+        return {name: _sorted(inner) for name, inner in sorted(value.items(), key=lambda pair: str(pair[0]))}
+    return [_sorted(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _utc(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return text if moment.tzinfo is None else moment.astimezone(UTC).isoformat()

@@ -37,6 +37,7 @@ from .patience import patience_learn, patience_of, patience_set
 from .publishing import Publisher
 from .versions import (
     AlreadyPublished,
+    DocumentOutdated,
     DraftOutdated,
     document_apply,
     draft_delete,
@@ -54,6 +55,7 @@ __all__ = [
     "Checked",
     "Claimed",
     "Deciding",
+    "DocumentOutdated",
     "DraftOutdated",
     "HeldCall",
     "Problem",

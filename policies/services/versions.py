@@ -43,6 +43,12 @@ class DraftOutdated(DomainError):
     code = "draft_outdated"
 
 
+class DocumentOutdated(DomainError):
+    """Policy has changed since the version that a document was written for."""
+
+    code = "document_outdated"
+
+
 class AlreadyPublished(DomainError):
     """The draft is in force, or was."""
 
@@ -50,14 +56,21 @@ class AlreadyPublished(DomainError):
 
 
 def document_apply(
-    *, document: Mapping[str, Any], by: Publisher, is_dry_run: bool = False, now: datetime
+    *,
+    document: Mapping[str, Any],
+    by: Publisher,
+    base_number: int | None = None,
+    is_dry_run: bool = False,
+    now: datetime,
 ) -> list[Change]:
     """Make policy say what `document` says, all of it or nothing; return what changed.
 
     Connections, providers and groups must be there; a principal is declared when it is not. Entries that the document
-    does not have are deleted. A dry run does everything, policy tests included, and undoes it.
+    does not have are deleted. A dry run does everything, policy tests included, and undoes it. With `base_number`,
+    nothing is done unless the newest version is that one.
 
     Raises:
+        DocumentOutdated: another version came into force since `base_number`.
         DocumentRefused: with the entry and the member that cannot be applied.
         ValidationError: policy tests fail.
     """
@@ -65,6 +78,11 @@ def document_apply(
     with transaction.atomic():
         # The version row is what every writer of policy moves: who holds it is alone.
         PolicyState.objects.select_for_update().get(pk=1)
+        if base_number is not None and base_number != (newest := newest_number()):
+            raise DocumentOutdated(
+                f"Policy has changed: this was written for version {base_number}, and version {newest} is in force. "
+                "Look at the difference again."
+            )
         before = document_now()
         changes = documents.diff(before, wanted)
         with gathering():
@@ -73,7 +91,10 @@ def document_apply(
                     _remove(change, now)
             for change in changes:
                 if change.after is not None:
-                    _put(change, change.after, now)
+                    try:
+                        _put(change, change.after, now)
+                    except DocumentRefused as error:
+                        raise DocumentRefused(error.place, error.hint, section=change.section, key=change.key) from None
         publish(by, now=now)
         if is_dry_run:
             transaction.set_rollback(True)
