@@ -7,9 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sessions.models import Event
+
 from .models import ApprovalDecision, ApprovalRequest
 
 _LATELY = timedelta(seconds=10)
+_OUTCOMES = ("completed", "upstream_error", "not_sent", "aborted_by_client", "outcome_unknown")
 
 
 def standing_values(request: ApprovalRequest) -> dict[str, Any]:
@@ -47,3 +50,27 @@ def requests_moved(*, asked: Collection[UUID], waiting: Collection[UUID], now: d
             if request.pk in waiting:
                 found[request.pk] = request
     return [standing_values(request) for request in found.values()]
+
+
+def task_values(*, code: str) -> dict[str, Any] | None:
+    """Return where a request and its newest run stand, for whoever asks for the task of it; None when there is none.
+
+    `outcome` is the last part of the event's name, `message` the masked message as recorded (perhaps compressed).
+    """
+    request = ApprovalRequest.objects.filter(code=code).first()
+    if request is None:
+        return None
+    use = request.uses.order_by("-number").first()
+    outcome = None
+    if use is not None and request.session_id is not None:
+        names = [f"gateway:call:{state}" for state in _OUTCOMES]
+        outcome = Event.objects.filter(session_id=request.session_id, call_id=use.call_id, name__in=names).first()
+    return {
+        "standing": standing_values(request),
+        "name": request.name,
+        "opened_at": request.opened_at.timestamp(),
+        "changed_at": request.changed_at.timestamp(),
+        "has_begun": use is not None,
+        "outcome": "" if outcome is None else outcome.name.rpartition(":")[2],
+        "message": None if outcome is None or outcome.payload is None else bytes(outcome.payload),
+    }

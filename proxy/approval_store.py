@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,12 +16,15 @@ from django.db import DatabaseError
 from accounts.exceptions import DomainError
 from accounts.vault import CannotOpen
 from policies import services
-from policies.approval_reading import requests_moved, standing_values
+from policies.approval_reading import requests_moved, standing_values, task_values
 from policies.engine import binding
 from policies.engine.verdicts import Hold
+from policies.models import ApprovalRequest
 from policies.services import HeldCall
 from proxy.held import CannotAsk, Standing, Unreachable
+from proxy.held_tasks import TaskState
 from proxy.ports import Call
+from proxy.recorder import unpacked
 from proxy.store import Store
 
 P = ParamSpec("P")
@@ -135,6 +139,20 @@ class ApprovalStore:
         """Give a claim back of which nothing has left."""
         await self._run(services.use_release, use_id=use_id, now=datetime.now(UTC))
 
+    async def withdraw(self, code: str, call: Call) -> None:
+        """Take the request of `call`'s own principal back; one that has ended stays as it is."""
+        await self._run(_withdrawn, code, call.identity.issuer, call.identity.subject)
+
+    async def task(self, code: str) -> tuple[TaskState | None, str]:
+        """Return the state of a task, and what was called."""
+        found = await self._run(task_values, code=code)
+        if found is None:
+            return None, ""
+        what, values = found.pop("name"), found.pop("standing")
+        message = found.pop("message")
+        packed = None if message is None else unpacked(message)
+        return TaskState(standing=self._standing(values), message=packed, **found), what
+
     async def reconcile(self) -> None:
         """Settle the claims of processes that have ended."""
         await self._run(services.uses_reconcile, now=datetime.now(UTC))
@@ -149,6 +167,15 @@ class ApprovalStore:
 
     def _standing(self, values: Mapping[str, Any]) -> Standing:
         return Standing(url=f"{self._public_url}/approvals/{values['code']}/", **values)
+
+
+def _withdrawn(code: str, issuer: str, subject: str) -> None:
+    request = ApprovalRequest.objects.filter(code=code, principal__issuer=issuer, principal__subject=subject).first()
+    if request is not None:
+        with contextlib.suppress(DomainError):
+            services.request_withdraw(
+                request_id=request.pk, principal_id=request.principal_id, reason="taken back", now=datetime.now(UTC)
+            )
 
 
 def _client(call: Call) -> dict[str, Any]:

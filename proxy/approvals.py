@@ -13,25 +13,30 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
 from policies.engine import binding, rules
+from policies.engine.masking import Masked
 from policies.engine.verdicts import Allow, Deny, Hold
-from proxy import errors, held_texts
+from proxy import errors, held_tasks, held_texts
 from proxy.approval_store import ApprovalStore, Claim
+from proxy.catalogue import refusal
 from proxy.held import CannotAsk, Standing, Unreachable
 from proxy.held_reply import HeldReply
-from proxy.live import why_over
+from proxy.held_tasks import Nobody, TaskIds
+from proxy.live import Live, why_over
 from proxy.ports import Call, ClientGone, RecordUnavailable, ReplyPort, Resolved
-from proxy.protocol import mcp, sse
+from proxy.protocol import jsonrpc, mcp, sse
 from proxy.store import Snapshot
 from proxy.vehicles import KEEP_ALIVE_SECONDS, Client, Vehicle, choose
 
 logger = logging.getLogger(__name__)
 
+CarryOut = Callable[[Call, Allow | Deny, ReplyPort], Awaitable[None]]
+_POLLED_SECONDS = 60.0
 _SEEN_SECONDS = 10.0
 _STREAM_SECONDS = 285.0
 
@@ -64,6 +69,9 @@ class HeldRecorder(Protocol):
     def held(self, call: Call, hold: Hold, standing: Standing, vehicle: str) -> Awaitable[None]:
         """Record that the call waits; raises RecordUnavailable."""
 
+    def answered(self, call: Call, masked: Masked) -> Awaitable[None]:
+        """Record what the gateway itself answers; raises RecordUnavailable."""
+
     def denied(self, call: Call, verdict: Deny | Hold) -> Awaitable[None]:
         """Record that the call does not run; raises RecordUnavailable."""
 
@@ -76,6 +84,8 @@ class _Waiter:
     standing: Standing
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     is_gone: bool = False
+    is_withdrawn: bool = False
+    polled_at: float = field(default_factory=time.monotonic)
 
     def wake(self) -> None:
         self.woken.set()
@@ -89,7 +99,11 @@ class HeldCalls:
         recorder: of the data path.
         policy: where the newest snapshot is.
         slots: what a waiting call does not take up.
+        live: looks after tasks, whose HTTP request is over.
+        task_ids: makes and checks the ids of tasks.
         poll_seconds: how often decisions are looked for without a bell.
+        spawn: runs a task in the background.
+        carry_out: takes a call from its verdict to its outcome.
     """
 
     def __init__(
@@ -98,10 +112,15 @@ class HeldCalls:
         recorder: HeldRecorder,
         policy: Policy,
         slots: Slots,
+        live: Live,
+        task_ids: TaskIds,
         *,
         poll_seconds: float,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        carry_out: CarryOut,
     ) -> None:
         self._store, self._recorder, self._policy, self._slots = store, recorder, policy, slots
+        self._live, self._task_ids, self._spawn, self._carry_out = live, task_ids, spawn, carry_out
         self._poll_seconds = poll_seconds
         self._waiting: dict[UUID, set[_Waiter]] = {}
         self._rung: set[UUID] = set()
@@ -131,10 +150,13 @@ class HeldCalls:
         except Unreachable:
             raise RecordUnavailable(maybe_recorded=False) from None
         vehicle = choose(_client(call), await self._patience(call))
-        if vehicle.kind in {"task", "legs"}:
-            vehicle = Vehicle("stream", min(vehicle.budget_seconds, _STREAM_SECONDS))
+        if vehicle.kind == "task" and call.method != "tools/call":
+            vehicle = Vehicle("stream", _STREAM_SECONDS)
         await self._recorder.held(call, hold, standing, vehicle.kind)
         waiter = _Waiter(call, standing)
+        if vehicle.kind == "task":
+            await self._give_task(waiter, hold, reply)
+            return None
         self._waiting.setdefault(standing.request_id, set()).add(waiter)
         self._slots.pause(call)
         began = time.monotonic()
@@ -145,10 +167,112 @@ class HeldCalls:
             raise
         finally:
             self._slots.resume(call)
-            waiters = self._waiting[standing.request_id]
+            self._forget(waiter, standing.request_id)
+
+    async def _give_task(self, waiter: _Waiter, hold: Hold, reply: ReplyPort) -> None:
+        """Answer with a task, and wait on without the client."""
+        call, standing = waiter.call, waiter.standing
+        task_id = self._task_ids.make(standing.code, call.identity, call.route)
+        masked = call.policy.masker.mask(held_tasks.created(call, standing, task_id, time.time()), call.keep)
+        await self._recorder.answered(call, masked)
+        # The call of the request ends with its answer; what waits on is looked after by itself.
+        waiter.call = replace(call)
+        self._waiting.setdefault(standing.request_id, set()).add(waiter)
+        self._spawn(self._run_task(waiter, hold))
+        await reply.whole(200, errors.JSON, masked.value, [])
+
+    async def _run_task(self, waiter: _Waiter, hold: Hold) -> None:
+        """Wait for the decision about a task, and run it; its client asks for the result when it likes."""
+        call, request_id = waiter.call, waiter.standing.request_id
+        call.abort = _abort_of(waiter)
+        self._live.add(call)
+        try:
+            while waiter.standing.state == "held" and not call.cut and call.identity.expires_at > time.time():
+                left = min(waiter.standing.expires_at, call.identity.expires_at) - time.time()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(waiter.woken.wait(), max(0.0, left))
+                waiter.woken.clear()
+                if waiter.standing.expires_at <= time.time() and waiter.standing.state == "held":
+                    waiter.standing = _expired(waiter.standing)
+            while waiter.standing.needs_poller and time.monotonic() - waiter.polled_at > _POLLED_SECONDS:
+                if waiter.standing.usable_until <= time.time() or call.cut:
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(waiter.woken.wait(), _POLLED_SECONDS)
+                waiter.woken.clear()
+            if call.identity.expires_at <= time.time():
+                # Whoever asks for the task next, with a token that is good, runs it.
+                return
+            resolved = await self._settled(waiter, hold, Nobody())
+            if resolved is not None:
+                await self._carry_out(call, resolved.verdict, resolved.reply)
+        except (RecordUnavailable, ClientGone):
+            logger.warning("a task could not be run; it stays as it is until it is asked for")
+        finally:
+            self._live.discard(call)
+            self._forget(waiter, request_id)
+
+    def _forget(self, waiter: _Waiter, request_id: UUID) -> None:
+        waiters = self._waiting.get(request_id)
+        if waiters is not None:
             waiters.discard(waiter)
             if not waiters:
-                del self._waiting[standing.request_id]
+                del self._waiting[request_id]
+
+    # What clients ask about held calls.
+
+    async def serve(self, call: Call, reply: ReplyPort) -> bool:
+        """Answer what is about a held call; False when `call` is not, and goes its way.
+
+        Raises:
+            RecordUnavailable: the answer cannot be recorded.
+        """
+        if isinstance(call.message, mcp.Notification):
+            return await self._cancelled(call, reply)
+        if not isinstance(call.message, mcp.Request) or not (call.message.task_id or "").startswith(held_tasks.PREFIX):
+            return False
+        task_id = call.message.task_id or ""
+        code = self._task_ids.code_of(task_id, call.identity, call.route)
+        body = jsonrpc.error(call.message.id, jsonrpc.INVALID_PARAMS, "Unknown task")
+        if code is not None:
+            try:
+                body = await self._asked(call, call.message, code, task_id)
+            except Unreachable:
+                _, body = errors.failed(call, "record_unavailable")
+        masked = call.policy.masker.mask(body, call.keep | {task_id})
+        await self._recorder.answered(call, masked)
+        await reply.whole(200, errors.JSON, masked.value, [])
+        return True
+
+    async def _asked(self, call: Call, message: mcp.Request, code: str, task_id: str) -> bytes:
+        match call.method:
+            case "tasks/cancel":
+                await self._store.withdraw(code, call)
+                return jsonrpc.result(message.id, {"resultType": "complete"})
+            case "tasks/get":
+                state, what = await self._store.task(code)
+                if state is None:
+                    return jsonrpc.error(message.id, jsonrpc.INVALID_PARAMS, "Unknown task")
+                for waiter in self._waiting.get(state.standing.request_id, ()):
+                    waiter.polled_at = time.monotonic()
+                    waiter.wake()
+                return held_tasks.answer(call, task_id, state, what, call.route.name)
+            case _:
+                return jsonrpc.error(message.id, jsonrpc.INVALID_PARAMS, "This task asks for nothing.")
+
+    async def _cancelled(self, call: Call, reply: ReplyPort) -> bool:
+        """A legacy client takes a request back: of a held one, the upstream knows nothing."""
+        asked = getattr(call.message, "params", {}).get("requestId")
+        session = call.ref.session
+        for waiters in list(self._waiting.values()):
+            for waiter in waiters:
+                held = waiter.call
+                if held.ref.session == session and type(held.request_id) is type(asked) and held.request_id == asked:
+                    waiter.is_withdrawn = True
+                    waiter.wake()
+                    await reply.whole(202, b"", b"", [])
+                    return True
+        return False
 
     async def _patience(self, call: Call) -> float | None:
         with contextlib.suppress(Unreachable):
@@ -198,6 +322,9 @@ class HeldCalls:
             if waiter.is_gone:
                 raise ClientGone
             standing = waiter.standing
+            if waiter.is_withdrawn:
+                await self._withdrawn(waiter, way)
+                return None
             if call.cut:
                 return Resolved(Deny(call.cut, "the caller lost access while the call was held"), way)
             if standing.state == "approved" or not standing.is_open:
@@ -260,7 +387,19 @@ class HeldCalls:
         if isinstance(verdict, Deny):
             return verdict
         call.route, call.policy = route, route.policy
-        return None
+        return refusal(call)
+
+    async def _withdrawn(self, waiter: _Waiter, way: ReplyPort) -> None:
+        """The client takes its call back, and expects no answer to it; the last one that waits ends the request."""
+        call, standing = waiter.call, waiter.standing
+        if len(self._waiting.get(standing.request_id, ())) <= 1:
+            with contextlib.suppress(Unreachable):
+                await self._store.withdraw(standing.code, call)
+        await self._recorder.denied(call, Hold(standing.rule, f"cancelled: {standing.code}"))
+        if way.is_streaming:
+            await way.close()
+        else:
+            await way.whole(202, b"", b"", [])
 
     async def _pending(self, waiter: _Waiter, way: ReplyPort) -> None:
         """The client can wait no longer; the request lives on."""

@@ -41,6 +41,8 @@ from proxy.session_refs import negotiated
 
 EVENT_STREAM = b"text/event-stream"
 _SESSION_ID = b"mcp-session-id"
+_OF_HELD = frozenset({"tasks/get", "tasks/cancel", "tasks/update", "notifications/cancelled"})
+"""What may be about a held call, and then never reaches the upstream."""
 _NEVER_RELAYED = frozenset(
     {b"content-type", b"content-length", b"transfer-encoding", b"date", b"server", b"connection"}
 )
@@ -49,6 +51,8 @@ _NEVER_RELAYED = frozenset(
 
 async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
     """Take one call from the verdict to its outcome."""
+    if call.method in _OF_HELD and await ports.approvals.serve(call, reply):
+        return
     try:
         verdict = await _decided(call, ports)
     except RecordUnavailable:
@@ -62,7 +66,12 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
         if call.cut and isinstance(verdict, Allow):
             await ports.approvals.release(call)
             verdict = Deny(call.cut, "the caller lost access while the call was held")
-    if not isinstance(verdict, Allow):
+    await carry_out(call, verdict, ports, reply)
+
+
+async def carry_out(call: Call, verdict: Verdict, ports: Ports, reply: ReplyPort) -> None:
+    """Take one call from a verdict that stands to its outcome."""
+    if isinstance(verdict, Deny | Hold):
         await _refuse(call, verdict, ports, reply)
         return
     ports.probe("decided")

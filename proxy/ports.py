@@ -308,6 +308,9 @@ class ApprovalsPort(Protocol):
     async def release(self, call: Call) -> None:
         """Give back the claim of a call whose intent was not written."""
 
+    async def serve(self, call: Call, reply: ReplyPort) -> bool:
+        """Answer what is about a held call; False when `call` is not, and goes its way."""
+
 
 class ReplyPort(Protocol):
     """The way back to the client."""

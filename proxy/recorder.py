@@ -30,12 +30,21 @@ logger = logging.getLogger(__name__)
 COMPRESS_BYTES = 2048
 """Smaller payloads are stored as they are: PostgreSQL keeps them in the row anyway."""
 _REFUSALS = 1000
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_MOST_UNPACKED = 64 * 1024 * 1024
 _COMPRESSOR = zstandard.ZstdCompressor(level=1)
 
 
 def packed(payload: bytes) -> bytes:
     """Return the payload as it is stored: a zstd frame when it is long, which no JSON text starts like."""
     return payload if len(payload) < COMPRESS_BYTES else _COMPRESSOR.compress(payload)
+
+
+def unpacked(payload: bytes) -> bytes:
+    """Return a payload as it was recorded."""
+    if not payload.startswith(_ZSTD):
+        return payload
+    return zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MOST_UNPACKED)
 
 
 def _add_policy(body: dict[str, object], call: Call, verdict: Verdict) -> None:
@@ -131,6 +140,17 @@ class Recorder:
         payload = self._request(call, body)
         self._name_caller(call, body)
         return self._append(call, "gateway:call:held", body, payload, self.refuse_seconds)
+
+    def answered(self, call: Call, masked: Masked) -> Awaitable[None]:
+        """Record what the gateway itself answers, such as where a held call stands."""
+        body: dict[str, object] = {
+            "method": call.method,
+            "id": _plain(call.request_id),
+            "received_us": call.received_us,
+            "subject": call.identity.subject,
+        }
+        self._name_caller(call, body)
+        return self._append(call, "gateway:call:answered", body, packed(masked.value), self.refuse_seconds)
 
     def frame(
         self, call: Call, masked: Masked, *, kind: str, dropped: int = 0, is_last: bool = True

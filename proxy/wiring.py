@@ -21,10 +21,13 @@ from django.utils import timezone
 from accounts.client_address import TrustedProxies
 from accounts.introspection import Introspector
 from accounts.jwks import KeySource
+from policies.engine.verdicts import Allow, Deny
+from proxy import exchange
 from proxy.app import Bounds, GatewayApp, Site
 from proxy.approval_store import ApprovalStore
 from proxy.approvals import HeldCalls
 from proxy.catalogue import StoredCatalogue
+from proxy.held_tasks import TaskIds
 from proxy.history import HistoryBounds, StoredHistory
 from proxy.identity import Authenticator
 from proxy.instances import Instances, this_process
@@ -32,7 +35,7 @@ from proxy.journal import Journal
 from proxy.limits import Caps
 from proxy.limits import Limits as RequestLimits
 from proxy.live import Live
-from proxy.ports import Limits, Ports, no_probe
+from proxy.ports import Call, Limits, Ports, ReplyPort, no_probe
 from proxy.recorder import Recorder
 from proxy.reply import Receive, Send
 from proxy.resumes import Resumes
@@ -121,6 +124,10 @@ class DataPath:
             self._recorder,
             self._policy,
             self._limits,
+            self._live,
+            TaskIds(derived_keys(settings.WARDGATE_MASTER_KEYS, b"wardgate tasks")),
+            spawn=self._spawn,
+            carry_out=self._carry_out,
             poll_seconds=settings.WARDGATE_APPROVAL_POLL_MILLISECONDS / 1000,
         )
         self._upstream = HttpUpstream(
@@ -182,8 +189,11 @@ class DataPath:
         """Serve one request."""
         return _unavailable(send) if self._app is None else self._app(scope, receive, send)
 
+    async def _carry_out(self, call: Call, verdict: Allow | Deny, reply: ReplyPort) -> None:
+        await exchange.carry_out(call, verdict, self._ports, reply)
+
     def _build(self) -> GatewayApp:
-        ports = Ports(
+        ports = self._ports = Ports(
             recorder=self._recorder,
             upstream=self._upstream,
             approvals=self._held,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 
 from tests.support.gateway import LiveGateway
@@ -191,3 +192,90 @@ def test_who_asked_cannot_decide(live_gateway: LiveGateway, hold: Callable[..., 
     with pytest.raises(AssertionError, match="OwnRequest"):
         decide(live_gateway, waiting["code"], by="alice-at-the-console", as_principal="alice")
     decide(live_gateway, waiting["code"], approve=False)
+
+
+MODERN = "2026-07-28"
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientInfo": {"name": "claude-code", "version": "2"},
+    "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
+}
+
+
+def modern(gateway: LiveGateway, method: str, params: dict[str, Any], name: str, **who: Any) -> dict[str, Any]:
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": META}}
+    headers = {
+        **gateway.headers(**who),
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": MODERN,
+        "mcp-method": method,
+        "mcp-name": name,
+    }
+    return dict(httpx.post(gateway.url("orders"), json=message, headers=headers, timeout=15).json())
+
+
+def task_of(gateway: LiveGateway, task_id: str, method: str = "tasks/get", **who: Any) -> dict[str, Any]:
+    return modern(gateway, method, {"taskId": task_id}, task_id, **who)
+
+
+def begun(gateway: LiveGateway, **arguments: Any) -> dict[str, Any]:
+    """Call a tool that is held, as a client that knows tasks, and return the task."""
+    return dict(
+        modern(gateway, "tools/call", {"name": "refund_order", "arguments": arguments}, "refund_order")["result"]
+    )
+
+
+def test_a_client_that_knows_tasks_gets_one_at_once_and_its_result_when_it_was_approved(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream
+) -> None:
+    task = begun(live_gateway, id=20)
+    waiting = pending(live_gateway)
+    assert (task["resultType"], task["status"]) == ("task", "working")
+    assert task["taskId"].startswith("apr-" + waiting["code"].removeprefix("APR-"))
+    assert waiting["code"] in task_of(live_gateway, task["taskId"])["result"]["statusMessage"]
+    assert calls_seen(upstream) == []
+    decide(live_gateway, waiting["code"])
+    done: list[dict[str, Any]] = []
+
+    def is_done() -> bool:
+        done[:] = [task_of(live_gateway, task["taskId"])["result"]]
+        return bool(done[0]["status"] == "completed")
+
+    wait_until(is_done, seconds=5, what="the end of the task")
+    assert done[0]["result"]["content"][0]["text"] == "fine"
+    assert len(calls_seen(upstream)) == 1
+
+
+def test_a_denied_task_is_completed_with_the_reason(live_gateway: LiveGateway, upstream: ScriptedUpstream) -> None:
+    task = begun(live_gateway, id=21)
+    decide(live_gateway, pending(live_gateway)["code"], approve=False, reason="no")
+    found = task_of(live_gateway, task["taskId"])["result"]
+    assert (found["status"], found["result"]["isError"]) == ("completed", True)
+    assert "Denied by grace" in found["result"]["content"][0]["text"]
+    assert calls_seen(upstream) == []
+
+
+def test_the_task_of_somebody_else_is_unknown(live_gateway: LiveGateway) -> None:
+    task = begun(live_gateway, id=22)
+    assert task_of(live_gateway, task["taskId"], sub="mallory")["error"]["message"] == "Unknown task"
+    assert task_of(live_gateway, task["taskId"][:-1] + "a", "tasks/cancel")["error"]["message"] == "Unknown task"
+    decide(live_gateway, pending(live_gateway)["code"], approve=False)
+
+
+def test_a_task_that_its_client_cancels_is_withdrawn(live_gateway: LiveGateway, upstream: ScriptedUpstream) -> None:
+    task = begun(live_gateway, id=23)
+    waiting = pending(live_gateway)
+    task_of(live_gateway, task["taskId"], "tasks/cancel")
+    assert request(live_gateway, waiting["code"])["state"] == "cancelled"
+    assert "withdrawn" in task_of(live_gateway, task["taskId"])["result"]["result"]["content"][0]["text"]
+    assert calls_seen(upstream) == []
+
+
+def test_a_legacy_client_takes_a_held_call_back_with_a_notification(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, hold: Callable[..., Held]
+) -> None:
+    hold({**tool("refund_order", id=24), "id": "take-back"})
+    waiting = pending(live_gateway)
+    post(live_gateway, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "take-back"}})
+    wait_until(lambda: request(live_gateway, waiting["code"])["state"] == "cancelled", seconds=5, what="the withdrawal")
+    assert calls_seen(upstream) == []
