@@ -7,6 +7,7 @@
     python3 run.py test     the whole test suite against real PostgreSQL and real Valkey
     python3 run.py check    ruff, mypy, import contracts, system checks, missing migrations
     python3 run.py demo     drive a real MCP client through the running gateway
+    python3 run.py verify   prove that the record is as it was written
     python3 run.py token    print a token of the demo's identity provider: alice or bob
     python3 run.py password print with which password alice or bob logs in to the console at that provider
     python3 run.py manage   Django's command line, on the database of the running `up`
@@ -31,6 +32,7 @@ LOCKS = {"up": "requirements.lock", "test": "requirements-dev.lock"}
 PIP_OPTIONS = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-compile", "--no-input"]
 PIP_OPTIONS += ["--disable-pip-version-check", "--no-warn-script-location", "--progress-bar", "off", "--quiet"]
 PACKAGES = ["gateway_project", "proxy", "policies", "sessions", "connections", "accounts"]
+COMMANDS = ["up", "test", "check", "demo", "verify", "token", "password", "manage", "down"]
 CHECKS = [
     ["-m", "ruff", "check", "."],
     ["-m", "ruff", "format", "--check", "."],
@@ -88,8 +90,8 @@ def main(arguments):
     if command in ("help", "-h", "--help"):
         print(__doc__.strip())
         return
-    if command not in ("up", "test", "check", "demo", "token", "password", "manage", "down"):
-        refuse("`{0}` is not a command: use up, test, check, demo, token, password, manage or down.".format(command))
+    if command not in COMMANDS:
+        refuse("`{0}` is not a command: use {1} or {2}.".format(command, ", ".join(COMMANDS[:-1]), COMMANDS[-1]))
     os.chdir(ROOT)
     if command in ("test", "check"):
         install(LOCKS["test"])

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 
 from accounts import vault
+from sessions.database_roles import may_change_the_record
 
 SECRET_KEY_CHARACTERS = 50
 SECRET_KEY_DISTINCT_CHARACTERS = 5
@@ -61,6 +62,29 @@ def durable_database(
             for name in names
         )
     return found
+
+
+@register(Tags.database)
+def append_only_role(
+    app_configs: Sequence[AppConfig] | None = None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn where the role in use could change what was recorded; triggers refuse it all the same."""
+    if "default" not in (databases or []):
+        return []
+    try:
+        may = may_change_the_record()
+    except DatabaseError:
+        # Away, or not migrated yet.
+        return []
+    if not may:
+        return []
+    return [
+        Warning(
+            "The database role of DATABASE_URL owns the record and could change it: make a role with "
+            "`manage.py record_roles`, and use that one for everything but migrations.",
+            id="wardgate.W040",
+        )
+    ]
 
 
 def refuse_unsafe() -> None:

@@ -34,6 +34,18 @@ SELECT lower.bound, upper.bound FROM
     (SELECT nullif((regexp_match(%s, 'FROM \\(''?([^'')]+)'))[1], 'MINVALUE')::timestamptz AS bound) lower,
     (SELECT (regexp_match(%s, 'TO \\(''([^'')]+)'))[1]::timestamptz AS bound) upper
 """
+_CONTENT = """
+WITH held AS (
+    SELECT instance_id, min(seq) AS first, max(seq) AS last, count(*) AS count FROM gateway_sessions_event
+    WHERE at >= %(begins)s AND at < %(ends)s GROUP BY 1
+)
+SELECT h.instance_id, h.first, h.last, h.count, f.prev_hash, l.hash FROM held h
+JOIN gateway_sessions_event f ON f.instance_id = h.instance_id AND f.seq = h.first
+    AND f.at >= %(begins)s AND f.at < %(ends)s
+JOIN gateway_sessions_event l ON l.instance_id = h.instance_id AND l.seq = h.last
+    AND l.at >= %(begins)s AND l.at < %(ends)s
+ORDER BY h.instance_id
+"""
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -127,16 +139,7 @@ def _tombstone(partition: Partition, now: datetime) -> EventRelease | None:
     checkpoint_keys.take_turns()
     covered = checkpoints.covered_seqs()
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT s.instance_id, s.first, s.last, s.count, f.prev_hash, l.hash FROM (
-                SELECT instance_id, min(seq) AS first, max(seq) AS last, count(*) FROM {partition.name} GROUP BY 1
-            ) s
-            JOIN {partition.name} f ON f.instance_id = s.instance_id AND f.seq = s.first
-            JOIN {partition.name} l ON l.instance_id = s.instance_id AND l.seq = s.last
-            ORDER BY s.instance_id
-            """  # noqa: S608  (the name comes from PostgreSQL's own catalogue)
-        )
+        cursor.execute(_CONTENT, {"begins": partition.begins, "ends": partition.ends})
         rows = cursor.fetchall()
     if any(last > covered.get(instance, 0) or last - first + 1 != count for instance, first, last, count, *_ in rows):
         return None

@@ -43,12 +43,10 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.Djan
 
     Databases of `tests.support.database` keep their guards: a gateway of a test runs as in a deployment.
     """
-    from django.db import connection
+    from tests.support.database import let_django_empty_the_tables
 
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'wardgate_no_truncate'")
-        for (table,) in cursor.fetchall():
-            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER wardgate_no_truncate")
+    with django_db_blocker.unblock():
+        let_django_empty_the_tables()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
@@ -20,7 +21,11 @@ from gateway_project.demo.people import ADMINS, AUDIENCE, CLIENT_ID, CONNECTION_
 from policies.engine.packs import DEFAULT_PATTERNS
 from policies.models import Guardrail, MaskingPattern
 from policies.services import grant_save, guardrail_save, masking_pattern_save
+from sessions.models import CheckpointSink
+from sessions.shipping import checkpoint_sink_save
 
+COPIES = "copies"
+"""Folder of the copies of checkpoints, below WARDGATE_CHECKPOINT_FOLDER."""
 PROVIDER_NAME = "Demo identity provider"
 LOOPBACK = ["127.0.0.0/8"]
 
@@ -49,6 +54,8 @@ def seed(*, issuer: str, upstream_url: str, credential: str, is_new_credential: 
     connection = _connection(upstream_url, provider, now)
     if is_new_credential or not Credential.objects.filter(connection=connection).exists():
         credential_set(connection=connection, kind=Credential.Kind.BEARER, secret=credential, now=now)
+    if settings.WARDGATE_CHECKPOINT_FOLDER and not CheckpointSink.objects.exists():
+        checkpoint_sink_save(sink_id=None, name="Copies in a file", kind="file", target=COPIES, now=now)
 
 
 def _provider(issuer: str, now: datetime) -> IdentityProvider:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 from gateway_project.demo.people import PEOPLE
 from gateway_project.embedded_place import EmbeddedError
-from gateway_project.local.state import LocalError, is_held, load_running
+from gateway_project.local.state import FOLDER, PROJECT, LocalError, is_held, load_running
 from gateway_project.local.tokens import demo_password, demo_token
 
 DOWN_SECONDS = 20
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
             return _down()
         if command == "token":
             return _token(rest)
+        if command == "verify":
+            return _verify(rest)
         if command == "password":
             return _password(rest)
         return _manage(["demo", *rest] if command == "demo" else rest)
@@ -82,6 +85,16 @@ def _password(arguments: Sequence[str]) -> int:
     parser.add_argument("name", choices=people, help="whose password")
     print(demo_password(parser.parse_args(arguments).name))  # noqa: T201
     return 0
+
+
+def _verify(arguments: Sequence[str]) -> int:
+    """Export the record of the running `up`, and prove it against the copies of its checkpoints."""
+    file = FOLDER / "record.jsonl"
+    code = _manage(["record_export", "--output", str(file)])
+    copies = sorted((FOLDER / "checkpoints").glob("*/*.jsonl"))
+    witnesses = [part for copy in copies for part in ("--witness", str(copy))]
+    command = [sys.executable, "-I", str(PROJECT / "deploy" / "wardgate_verify.py"), *witnesses, *arguments, str(file)]
+    return code or subprocess.call(command)
 
 
 def _manage(arguments: Sequence[str]) -> int:

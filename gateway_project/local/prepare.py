@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from gateway_project.local.state import LocalError
 
 ADMIN = "admin"
+APPLICATION_ROLE, RETENTION_ROLE = "wardgate_app", "wardgate_retention"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,12 @@ class Prepared:
     new_password: str | None = field(repr=False)
 
 
-def prepare(*, demo: Demo | None) -> Prepared:
+def prepare(*, demo: Demo | None, has_roles: bool = False) -> Prepared:
     """Load Django with the environment as it is now, and bring its database up to date.
+
+    Args:
+        demo: what the demo's rows need, None without the demo.
+        has_roles: make the database roles under which nobody can change the record.
 
     Raises:
         LocalError: the database or Redis does not answer, or the configuration is unsafe.
@@ -49,6 +54,10 @@ def prepare(*, demo: Demo | None) -> Prepared:
         _require_redis()
         refuse_unsafe()
         _migrate()
+        if has_roles:
+            from sessions.database_roles import roles_prepare
+
+            roles_prepare(application=APPLICATION_ROLE, retention=RETENTION_ROLE)
         password = _first_administrator()
         if demo is not None:
             from gateway_project.demo.seed import seed

@@ -102,14 +102,23 @@ def _run(options: Options, stack: ExitStack, started_at: float) -> None:
     if options.has_demo:
         for child in _demo_children(options, secrets, sockets):
             supervisor.start(child)
+    has_own_database = any(isinstance(service, Postgres) for service in services)
     for service in services:
         environment[_VARIABLES[type(service)]] = service.wait_until_ready()
     os.environ.update(environment)
     prepared = prepare.prepare(
         demo=prepare.Demo(options.issuer, options.upstream_url, secrets.demo_credential, secrets.is_new)
         if options.has_demo
-        else None
+        else None,
+        has_roles=has_own_database,
     )
+    if has_own_database:
+        # Only this process keeps the owner's name, for migrations. What is served cannot change what was recorded.
+        owner = environment["DATABASE_URL"]
+        environment |= {
+            "DATABASE_URL": _as_role(owner, prepare.APPLICATION_ROLE),
+            "WARDGATE_RETENTION_DATABASE_URL": _as_role(owner, prepare.RETENTION_ROLE),
+        }
     worker, *gateways = _gateway_children(options, environment, sockets["port"])
     for child in gateways:
         supervisor.start(child)
@@ -149,6 +158,12 @@ def _services() -> Iterator[list[Postgres | Valkey]]:
             service.stop()
 
 
+def _as_role(url: str, role: str) -> str:
+    """Return the URL of the embedded database for another role; it asks nobody for a password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{role}@{rest.partition('@')[2]}"
+
+
 def _listen(options: Options, stack: ExitStack) -> dict[str, socket.socket]:
     """Return a listening socket for each option that names a port.
 
@@ -183,6 +198,7 @@ def _environment(options: Options, secrets: Secrets) -> dict[str, str]:
         "WARDGATE_MASTER_KEYS": secrets.master_keys,
         "WARDGATE_PUBLIC_URL": options.public_url,
         "DJANGO_SETTINGS_MODULE": "gateway_project.settings.base",
+        "WARDGATE_CHECKPOINT_FOLDER": str(state.FOLDER / "checkpoints"),
         # One may look around without a second factor, because nobody else reaches a loopback address. With any other
         # public URL it is asked for, and `wardgate.E030` refuses to start without it.
         "WARDGATE_REQUIRE_SECOND_FACTOR": "false" if not os.environ.get("WARDGATE_PUBLIC_URL") else "true",

@@ -64,6 +64,7 @@ def _demo_lines(url: str, run: str) -> list[str]:
         "  See it work: as alice (support) and bob (admins), a token for an hour each",
         "",
         f"    {run} demo",
+        f"    {run} verify      # proves that the record of it is as it was written",
         "",
         "  curl",
         "",

@@ -65,6 +65,7 @@ DECLARE
     ends timestamptz := (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
     made text := 'gateway_sessions_event_' || to_char(month, 'YYYY_MM');
     has_strays boolean;
+    grantee text;
 BEGIN
     PERFORM pg_advisory_xact_lock(x'57475054'::bigint);
     IF to_regclass(made) IS NOT NULL
@@ -77,7 +78,12 @@ BEGIN
         RAISE EXCEPTION 'partitions are made for the months around now';
     END IF;
     EXECUTE format('CREATE TABLE %I (LIKE gateway_sessions_event INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', made);
-    EXECUTE format('REVOKE ALL ON %I FROM PUBLIC', made);
+    -- Whatever default privileges give: a partition is reached through its table alone.
+    FOR grantee IN SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(a.grantee::regrole::text) END
+        FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = to_regclass(made) AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM %s', made, grantee);
+    END LOOP;
     EXECUTE format('CREATE TRIGGER wardgate_no_truncate BEFORE TRUNCATE ON %I '
         'FOR EACH STATEMENT EXECUTE FUNCTION wardgate_refuse_change()', made);
     IF has_strays THEN

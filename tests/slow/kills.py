@@ -90,13 +90,19 @@ class Witness:
 class Callers:
     """Threads that call until the gateway is gone, each call with a number of its own."""
 
-    def __init__(self, url: str, headers: dict[str, str], count: int) -> None:
-        self.url, self.headers, self.count = url, headers, count
+    def __init__(self, gateway: Any, count: int) -> None:
+        self.gateway, self.count = gateway, count
         self.lock, self.number = threading.Lock(), 0
         self.answered: list[int] = []
 
     def run(self) -> None:
         """Call, and return when every caller has seen the end."""
+        # A new token for each life: one that expires would be refused for ever, and nobody would pass a label.
+        self.headers = {
+            **self.gateway.headers(groups=["sre"]),
+            "accept": "application/json, text/event-stream",
+            "mcp-protocol-version": "2025-11-25",
+        }
         threads = [threading.Thread(target=self._call) for _ in range(self.count)]
         for thread in threads:
             thread.start()
@@ -112,7 +118,7 @@ class Callers:
                 message = {"jsonrpc": "2.0", "id": number, "method": "tools/call"}
                 message["params"] = {"name": "get_order", "arguments": {"order": number}}
                 try:
-                    answer = client.post(self.url, json=message, headers=self.headers)
+                    answer = client.post(self.gateway.url("orders"), json=message, headers=self.headers)
                 except httpx.HTTPError:
                     return
                 if "fine" in answer.text and "NOT EXECUTED" not in answer.text:
@@ -161,12 +167,7 @@ def run(options: argparse.Namespace, dsn: str, redis: str, folder: Path) -> int:
                 "grants": [{"connection": "orders", "group": "sre", "tools": ["*"]}],
             }
         )
-        headers = {
-            **gateway.headers(groups=["sre"]),
-            "accept": "application/json, text/event-stream",
-            "mcp-protocol-version": "2025-11-25",
-        }
-        callers = Callers(gateway.url("orders"), headers, options.callers)
+        callers = Callers(gateway, options.callers)
         with (folder / "lives.log").open("wb") as log:
             lives = subprocess.Popen(
                 [sys.executable, "-m", "tests.slow.lives", str(gateway.port)],

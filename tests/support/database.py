@@ -35,6 +35,18 @@ def fresh_database() -> Iterator[str]:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 
+def let_django_empty_the_tables() -> None:
+    """Take the guards against TRUNCATE from Django's own test database, which is emptied between tests."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname = 'wardgate_no_truncate' AND tgenabled <> 'D'"
+        )
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER wardgate_no_truncate")
+
+
 @functools.cache
 def _template() -> str:
     """Return the name of the migrated template, made when there is none for the migrations as they are."""
