@@ -52,6 +52,7 @@ router.register("back-tests", policies_api.BackTestViewSet, basename="back-test"
 router.register("policy-drafts", policies_api.PolicyDraftViewSet, basename="policy-draft")
 router.register("policy-tests", policies_api.PolicyTestViewSet, basename="policy-test")
 router.register("sessions", sessions_api.SessionViewSet, basename="session")
+router.register("session-exports", api_recordings.SessionExportViewSet, basename="session-export")
 router.register("recordings", api_recordings.RecordingViewSet, basename="recording")
 router.register("retention-rules", api_recordings.RetentionRuleViewSet, basename="retention-rule")
 router.register("legal-holds", api_recordings.LegalHoldViewSet, basename="legal-hold")

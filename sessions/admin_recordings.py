@@ -37,6 +37,12 @@ def download(request: HttpRequest, recording_id: UUID) -> HttpResponseBase:
     return downloads.recording_file(request, recording_id=recording_id, now=timezone.now())
 
 
+@require_safe
+def export(request: HttpRequest, session_id: UUID, kind: str) -> HttpResponseBase:
+    """Send a session as a file, and say so in the record of readings."""
+    return downloads.session_export(request, session_id=session_id, kind=kind, now=timezone.now())
+
+
 @admin.register(Recording)
 class RecordingAdmin(EvidenceAdmin):
     """Sealed files, newest first."""
@@ -58,10 +64,11 @@ class RecordingAdmin(EvidenceAdmin):
         return [field for _, options in self.fieldsets for field in options["fields"]]
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the download."""
-        view = self.admin_site.admin_view(download)
+        """Add the download, and a session as a file."""
+        file, session = self.admin_site.admin_view(download), self.admin_site.admin_view(export)
         return [
-            path("<uuid:recording_id>/file/", view, name="gateway_sessions_recording_file"),
+            path("<uuid:recording_id>/file/", file, name="gateway_sessions_recording_file"),
+            path("of/<uuid:session_id>/<slug:kind>/", session, name="gateway_sessions_recording_export"),
             *super().get_urls(),
         ]
 

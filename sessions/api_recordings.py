@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import HttpResponseBase
+from django.http import Http404, HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers, status
+from rest_framework import serializers, status, viewsets
 from rest_framework.decorators import action
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
@@ -22,8 +23,8 @@ from accounts.proof_pages import ProofViewSet
 from accounts.rest import ModelPermissions, ReadViewSet, ServiceViewSet, StrictFields, StrictModelSerializer
 from accounts.rest_authentication import scopes_by_method
 
-from . import downloads, recordings, retention
-from .models import LegalHold, Recording, RetentionRule, Tombstone
+from . import downloads, recordings, retention, session_exports
+from .models import LegalHold, Recording, RetentionRule, Session, Tombstone
 from .recording import Unsound
 
 
@@ -115,6 +116,38 @@ class RecordingViewSet(ReadViewSet):
     def file(self, request: Request, pk: str | None = None) -> HttpResponseBase:
         """Send the file as it is kept; this also takes the right to read the session's contents, and is noted."""
         return downloads.recording_file(request, recording_id=self.get_object().pk, now=timezone.now())
+
+
+class ExportQuery(serializers.Serializer):
+    """What a session is taken away as: events as JSON lines, calls as CSV, exchanges as an HTTP archive."""
+
+    kind = serializers.ChoiceField(choices=sorted(session_exports.FORMATS), default="jsonl")
+
+
+class SessionExportViewSet(viewsets.GenericViewSet):
+    """A session as a file; this takes the right to read its contents, and is noted."""
+
+    queryset = Session.objects.none()
+    serializer_class = ExportQuery
+    required_scopes = scopes_by_method(read="audit")
+    permission_classes = [ModelPermissions]
+    pagination_class = None
+
+    @extend_schema(
+        operation_id="session_exports_retrieve",
+        parameters=[ExportQuery],
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    def retrieve(self, request: Request, pk: str | None = None) -> HttpResponseBase:
+        """Send the session as `?kind=` says."""
+        query = ExportQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        try:
+            session_id = UUID(str(pk))
+        except ValueError:
+            raise Http404 from None
+        kind = query.validated_data["kind"]
+        return downloads.session_export(request, session_id=session_id, kind=kind, now=timezone.now())
 
 
 class RetentionRuleSerializer(StrictModelSerializer):

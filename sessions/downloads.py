@@ -12,7 +12,7 @@ from django.http import Http404, HttpResponseBase, StreamingHttpResponse
 
 from accounts.actors import person_of
 
-from . import reading, retention, selectors
+from . import reading, retention, selectors, session_exports
 from .models import ReadEvent, Recording
 from .recordings import RecordingUnreadable
 from .storage import StorageFailed, storage_of
@@ -54,6 +54,30 @@ def recording_file(request: Any, *, recording_id: UUID, now: datetime) -> HttpRe
     answer = attachment(_pieces(source), f"{row.session_id or f'{row.month:%Y-%m}'}.{row.part}.wgr")
     answer["Content-Length"] = str(source.size)
     return answer
+
+
+def session_export(request: Any, *, session_id: UUID, kind: str, now: datetime) -> HttpResponseBase:
+    """Answer with a session as a file of one of `session_exports.FORMATS`.
+
+    Raises:
+        PermissionDenied: the person may not read contents of that session.
+        Http404: there is no such session that they may see, or no such format.
+    """
+    user = person_of(request)
+    session = selectors.sessions_visible_to(user=user).filter(pk=session_id).first()
+    if session is None or kind not in session_exports.FORMATS:
+        raise Http404
+    if not selectors.contents_visible_to(user=user, session=session):
+        raise PermissionDenied
+    written, content_type = session_exports.FORMATS[kind]
+    reading.reading_add(
+        reader=reading.reader_of(request),
+        kind=ReadEvent.Kind.EXPORT,
+        session_id=session.pk,
+        detail=f"the session as {kind}",
+        now=now,
+    )
+    return attachment(written(session), f"{session.pk}.{kind}", content_type)
 
 
 def attachment(

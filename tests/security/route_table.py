@@ -187,6 +187,7 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "schema": ("read", None),
     "session": ("audit", None),
     "recording": ("audit", None),
+    "session-export": ("audit", None),
     "retention-rule": ("read", "admin"),
     "legal-hold": ("read", "admin"),
     "tombstone": ("audit", None),
