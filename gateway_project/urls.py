@@ -18,7 +18,7 @@ from connections import api as connections_api
 from gateway_project import oauth
 from policies import api as policies_api
 from sessions import api as sessions_api
-from sessions import api_recordings
+from sessions import api_checkpoints, api_recordings, api_search
 
 router = DefaultRouter()
 router.include_root_view = False
@@ -47,16 +47,27 @@ router.register("grants", policies_api.AccessGrantViewSet, basename="grant")
 router.register("guardrails", policies_api.GuardrailViewSet, basename="guardrail")
 router.register("guardrail-packs", policies_api.GuardrailPackViewSet, basename="guardrail-pack")
 router.register("masking-patterns", policies_api.MaskingPatternViewSet, basename="masking-pattern")
+router.register("approval-rules", policies_api.ApprovalRuleViewSet, basename="approval-rule")
+router.register("approvals", policies_api.ApprovalRequestViewSet, basename="approval")
 router.register("policy-versions", policies_api.PolicyVersionViewSet, basename="policy-version")
 router.register("back-tests", policies_api.BackTestViewSet, basename="back-test")
 router.register("policy-drafts", policies_api.PolicyDraftViewSet, basename="policy-draft")
 router.register("policy-tests", policies_api.PolicyTestViewSet, basename="policy-test")
 router.register("sessions", sessions_api.SessionViewSet, basename="session")
+router.register("record-state", api_checkpoints.RecordStateViewSet, basename="record-state")
+router.register("checkpoints", api_checkpoints.CheckpointViewSet, basename="checkpoint")
+router.register("checkpoint-keys", api_checkpoints.CheckpointKeyViewSet, basename="checkpoint-key")
+router.register("checkpoint-sinks", api_checkpoints.CheckpointSinkViewSet, basename="checkpoint-sink")
+router.register("releases", api_checkpoints.EventReleaseViewSet, basename="release")
 router.register("session-exports", api_recordings.SessionExportViewSet, basename="session-export")
 router.register("recordings", api_recordings.RecordingViewSet, basename="recording")
 router.register("retention-rules", api_recordings.RetentionRuleViewSet, basename="retention-rule")
 router.register("legal-holds", api_recordings.LegalHoldViewSet, basename="legal-hold")
 router.register("tombstones", api_recordings.TombstoneViewSet, basename="tombstone")
+router.register("calls", api_search.CallSearchViewSet, basename="call")
+router.register("saved-views", api_search.SavedViewViewSet, basename="saved-view")
+router.register("readings", api_search.ReadEventViewSet, basename="reading")
+router.register("record-access", api_search.RecordAccessViewSet, basename="record-access")
 
 
 class Schema(SpectacularAPIView):

@@ -64,6 +64,12 @@ class ApprovalRule(models.Model):
         help_text="After so long without a decision the people of the escalation may decide, too.",
     )  # fmt: skip
     escalate_to = models.JSONField(default=dict, blank=True, help_text="Groups and users (ids), as in a stage.")
+    access_to = models.ManyToManyField(
+        "connections.Connection",
+        blank=True,
+        related_name="access_rules",
+        help_text="Connections to which people may ask for access for a time; this rule decides, its window bounds it.",
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

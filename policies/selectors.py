@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from accounts.models import User
 
-from .models import AccessGrant, BackTest, Guardrail, MaskingPattern, PolicyDraft, PolicyTest, PolicyVersion
+from .models import (
+    AccessGrant,
+    ApprovalRequest,
+    ApprovalRule,
+    BackTest,
+    Guardrail,
+    MaskingPattern,
+    PolicyDraft,
+    PolicyTest,
+    PolicyVersion,
+)
 from .reading import newest_number
 
 
@@ -72,3 +82,23 @@ def back_tests_visible_to(*, user: User) -> QuerySet[BackTest]:
     if not user.has_perm("policies.view_backtest"):
         return BackTest.objects.none()
     return BackTest.objects.select_related("author")
+
+
+def approval_rules_visible_to(*, user: User) -> QuerySet[ApprovalRule]:
+    """Return the approval rules that `user` may see."""
+    if not user.has_perm("policies.view_approvalrule"):
+        return ApprovalRule.objects.none()
+    return ApprovalRule.objects.prefetch_related("access_to")
+
+
+def approval_requests_visible_to(*, user: User) -> QuerySet[ApprovalRequest]:
+    """Return the requests that `user` may see: all of them with the permission to decide or to see every session.
+
+    Everybody else sees their own, and those of machines that they own.
+    """
+    rows = ApprovalRequest.objects.select_related("principal", "connection", "approval_rule")
+    if user.has_perm("policies.decide_approvalrequest") or user.has_perm("gateway_sessions.see_all_sessions"):
+        return rows
+    if getattr(user, "principal_id", None) is None:
+        return rows.none()
+    return rows.filter(Q(principal_id=user.principal_id) | Q(principal__owner_id=user.principal_id))

@@ -46,3 +46,15 @@ def _send(back_test_id: str) -> None:
         run_back_test.apply_async((back_test_id,), retry=False)
     except OperationalError:
         logger.warning("the broker is away; the back-test is sent later", extra={"back_test": back_test_id})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=25, expires=20)
+def expire_approvals() -> None:
+    """End requests that nobody decided, and approvals that nobody used, in time. Beat: every 10 s. Idempotent.
+
+    When it never runs, nothing opens: the time is looked at where a decision is made and where a call would run.
+    """
+    ended = services.requests_expire(now=timezone.now())
+    escalated = services.requests_escalate(now=timezone.now())
+    if ended or escalated:
+        logger.info("approvals ended or escalated", extra={"ended": ended, "escalated": len(escalated)})

@@ -138,6 +138,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 3500},
     },
+    "expire approvals": {
+        "task": "policies.tasks.expire_approvals",
+        "schedule": 10.0,
+        "options": {"expires": 9},
+    },
     "resume back-tests": {
         "task": "policies.tasks.resume_back_tests",
         "schedule": 60.0,

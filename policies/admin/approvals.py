@@ -36,11 +36,13 @@ class ApprovalRuleAdmin(ServiceAdmin):
     list_display = ["name", "risk", "shown_stages", "expires_seconds", "is_active"]
     list_filter = ["risk", "is_active"]
     search_fields = ["name"]
+    autocomplete_fields = ["access_to"]
     fieldsets = (
         (None, {"fields": ["name", "risk", "is_active"]}),
         ("Who decides", {"fields": ["stages", "escalate_seconds", "escalate_to"]}),
         ("Terms", {"fields": ["expires_seconds", "run_within_seconds", "max_uses", "max_window_seconds"]}),
         ("What is asked for", {"fields": ["needs_reason", "needs_poller"]}),
+        ("Access for a time", {"fields": ["access_to"]}),
     )
 
     @display(description="Stages")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .approvals import ApprovalRequestViewSet, ApprovalRuleViewSet
 from .back_tests import BackTestViewSet
 from .drafts import PolicyDraftViewSet
 from .packs import GuardrailPackViewSet
@@ -12,6 +13,8 @@ from .versions import PolicyVersionViewSet
 
 __all__ = [
     "AccessGrantViewSet",
+    "ApprovalRequestViewSet",
+    "ApprovalRuleViewSet",
     "BackTestViewSet",
     "GuardrailPackViewSet",
     "GuardrailViewSet",

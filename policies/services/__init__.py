@@ -5,6 +5,7 @@ The version of the policy moves by database triggers in the same transaction (`m
 
 from __future__ import annotations
 
+from .access import access_request, principals_of
 from .approval_rules import approval_rule_delete, approval_rule_save
 from .approval_uses import Claimed, use_claim, use_release, uses_reconcile
 from .approvals import (
@@ -60,6 +61,7 @@ __all__ = [
     "HeldCall",
     "Problem",
     "Publisher",
+    "access_request",
     "approval_rule_delete",
     "approval_rule_save",
     "back_test_cancel",
@@ -85,6 +87,7 @@ __all__ = [
     "patience_set",
     "policy_test_delete",
     "policy_test_save",
+    "principals_of",
     "request_break_glass",
     "request_decide",
     "request_hand_over",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from django.db import transaction
 
 from accounts.models import Group, User
 from accounts.saving import Refusals
+from connections.models import Connection
 from policies.engine import approving
 from policies.models import ApprovalRule
 
@@ -29,12 +31,14 @@ def approval_rule_save(
     needs_poller: bool = False,
     escalate_seconds: int | None = None,
     escalate_to: Any = None,
+    access_to: Iterable[Connection] | None = None,
     is_active: bool = True,
     now: datetime,
 ) -> ApprovalRule:
     """Create or change the rule `rule_id`; without an id, the one of that `name` if there is one.
 
-    Requests that are open keep the stages and terms that they were opened with.
+    `access_to` None leaves the connections as they are. Requests that are open keep the stages and terms that they were
+    opened with.
 
     Raises:
         ApprovalRule.DoesNotExist: there is no rule `rule_id`.
@@ -58,7 +62,11 @@ def approval_rule_save(
         rule.escalate_to = found[0] if found else {}
     elif escalate_to:
         refusals.add("escalate_seconds", "needs_a_time", "Say after how many seconds the escalation begins.")
+    if access_to and not max_window_seconds:
+        refusals.add("max_window_seconds", "needs_a_window", "Say for how long access may be given.")
     refusals.save(rule)
+    if access_to is not None:
+        rule.access_to.set(access_to)
     return rule
 
 

@@ -34,7 +34,7 @@ from policies.approval_errors import (
 )
 from policies.engine import approving
 from policies.engine.approving import Approver, Stage
-from policies.models import ApprovalDecision, ApprovalRequest, ApprovalRule, Guardrail
+from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, ApprovalRule, Guardrail
 
 State = ApprovalRequest.State
 Verdict = ApprovalDecision.Verdict
@@ -104,11 +104,11 @@ def request_open(*, held: HeldCall, now: datetime) -> ApprovalRequest:
     principal = Principal.objects.filter(issuer=held.issuer, subject=held.subject).first()
     if principal is None or len(held.body) > settings.WARDGATE_BODY_BYTES:
         raise CannotBeHeld("The call cannot be kept for an approver.")
-    _refuse_floods(principal, held.connection_id)
+    refuse_floods(principal, held.connection_id)
     guardrail = Guardrail.objects.select_related("approval_rule").filter(name=held.rule_name).first()
     rule = guardrail.approval_rule if guardrail is not None else None
     request = ApprovalRequest(
-        code=_code(),
+        code=new_code(),
         principal=principal,
         client_id=held.client_id[:255],
         client_name=held.client_name[:200],
@@ -160,7 +160,12 @@ def _joined(held: HeldCall, now: datetime) -> ApprovalRequest | None:
     return same.filter(state=State.REJECTED, decided_at__gt=cooldown).order_by("-decided_at").first()
 
 
-def _refuse_floods(principal: Principal, connection_id: UUID) -> None:
+def refuse_floods(principal: Principal, connection_id: UUID) -> None:
+    """Refuse one more request than may wait.
+
+    Raises:
+        TooManyPending: as many wait as may.
+    """
     pending = ApprovalRequest.objects.filter(state=State.HELD)
     if pending.filter(principal=principal).count() >= settings.WARDGATE_APPROVALS_PER_PRINCIPAL:
         raise TooManyPending("You have as many requests waiting as you may have. Wait for a decision.")
@@ -186,7 +191,8 @@ def take_terms(request: ApprovalRequest, rule: ApprovalRule | None, now: datetim
     request.expires_at = now + timedelta(seconds=terms.expires_seconds)
 
 
-def _code() -> str:
+def new_code() -> str:
+    """Return a code for a request, short enough to be told over the phone."""
     return "APR-" + "".join(secrets.choice(_ALPHABET) for _ in range(6))
 
 
@@ -306,8 +312,28 @@ def approved(request: ApprovalRequest, now: datetime) -> ApprovalRequest:
     request.uses_allowed = min((decision.uses for decision in given), default=1)
     request.state, request.decided_at, request.changed_at = State.APPROVED, now, now
     request.usable_until = now + timedelta(seconds=window)
+    if request.kind == ApprovalRequest.Kind.ACCESS:
+        give_access(request, now)
     request.save()
     return request
+
+
+def give_access(request: ApprovalRequest, now: datetime) -> None:
+    """Give the access that was asked for, from now on; it ends by itself, on every gateway process."""
+    wanted = request.wanted
+    request.usable_until = now + timedelta(seconds=int(wanted["seconds"]))
+    request.grant = AccessGrant.objects.create(
+        connection=request.connection,
+        principal=request.principal,
+        tools=wanted.get("tools", []),
+        prompts=wanted.get("prompts", []),
+        resources=wanted.get("resources", []),
+        kind=AccessGrant.Kind.JUST_IN_TIME,
+        valid_from=now,
+        valid_until=request.usable_until,
+        note=f"{request.code}: {request.justification}"[:255],
+        created_at=now,
+    )
 
 
 @transaction.atomic
@@ -378,6 +404,9 @@ def request_withdraw(
     ApprovalDecision.objects.create(
         request=request, user=user, principal_id=principal_id, verdict=Verdict.WITHDRAW, reason=_plain(reason), at=now
     )
+    if request.grant is not None:
+        # Policy moves with the row, and whoever uses the access is cut off on every gateway process.
+        AccessGrant.objects.filter(pk=request.grant.pk).update(is_active=False, valid_until=now)
     return _end(request, State.CANCELLED, reason, now)
 
 
@@ -437,7 +466,9 @@ def _ended_by_time(request: ApprovalRequest, now: datetime) -> bool:
         _end(request, State.EXPIRED, "nobody decided in time", now)
         return True
     if request.state == State.APPROVED and request.usable_until is not None and request.usable_until <= now:
-        _end(request, State.EXPIRED, "approved, and not used in time", now)
+        is_access = request.kind == ApprovalRequest.Kind.ACCESS
+        reason = "the time of the access is over" if is_access else "approved, and not used in time"
+        _end(request, State.USED if is_access else State.EXPIRED, reason, now)
         return True
     return False
 

@@ -41,7 +41,11 @@ def patience_learn(
     principal = Principal.objects.filter(issuer=issuer, subject=subject).first()
     if principal is None:
         return
-    who: dict[str, Any] = {"connection_id": connection_id, "client_name": client_name[:200], "user_agent": user_agent[:300]}
+    who: dict[str, Any] = {
+        "connection_id": connection_id,
+        "client_name": client_name[:200],
+        "user_agent": user_agent[:300],
+    }
     row, _ = ClientPatience.objects.select_for_update().get_or_create(principal=principal, **who)
     if row.is_fixed:
         return
