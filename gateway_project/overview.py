@@ -12,6 +12,7 @@ from django.utils import timezone
 from connections import selectors as connection_selectors
 from policies.models import PolicyState
 from sessions import selectors as session_selectors
+from sessions.checkpoint_state import record_state
 
 RECENT_SESSIONS = 8
 
@@ -28,6 +29,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if user.has_perm("gateway_sessions.view_gatewayinstance"):
         alive = session_selectors.instances_alive(now=now, dead_seconds=settings.WARDGATE_INSTANCE_DEAD_SECONDS)
         context["instances_alive"] = alive.count()
+    if user.has_perm("gateway_sessions.view_checkpoint"):
+        context["record"] = record_state(now=now)
     if user.has_perm("connections.view_connection"):
         context["without_credential"] = list(connection_selectors.connections_without_credential()[:20])
     if user.has_perm("connections.view_tool"):

@@ -19,7 +19,14 @@ from unfold.paginator import InfinitePaginator
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
 from accounts.proof_pages import ProofAdmin
 
-from . import admin_recordings, markup, reading, selectors, views
+from . import (
+    admin_checkpoints,  # noqa: F401  (registers its pages)
+    admin_recordings,  # noqa: F401  (registers its pages)
+    markup,
+    reading,
+    selectors,
+    views,
+)
 from .calls import payload_text
 from .models import Event, GatewayInstance, ReadEvent, RecordAccess, SavedView, Session, SessionStop
 from .search_views import search_page

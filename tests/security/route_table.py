@@ -131,6 +131,9 @@ CONSOLE_MODELS: Final = frozenset(
         "connections_connection",
         "connections_credential",
         "connections_tool",
+        "gateway_sessions_checkpoint",
+        "gateway_sessions_checkpointkey",
+        "gateway_sessions_checkpointsink",
         "gateway_sessions_event",
         "gateway_sessions_gatewayinstance",
         "gateway_sessions_legalhold",
@@ -158,6 +161,9 @@ CONSOLE_MODELS: Final = frozenset(
 
 API: Final[dict[str, tuple[str | None, str | None]]] = {
     "api-token": ("admin", "admin"),
+    "checkpoint": ("audit", None),
+    "checkpoint-key": ("audit", "admin"),
+    "checkpoint-sink": ("read", "admin"),
     "connection": ("read", "write"),
     "credential": ("read", "write"),
     "docs": (None, None),
@@ -179,6 +185,8 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "principal": ("read", "write"),
     "provider": ("read", "admin"),
     "provider-preset": ("read", None),
+    "record-state": ("audit", None),
+    "release": ("audit", None),
     "revoked-token": ("revoke", "revoke"),
     "role-grant": ("admin", "admin"),
     "saml-provider": ("read", "admin"),
