@@ -19,6 +19,8 @@ MAX_ISSUER: Final = 500
 MAX_AUDIENCE_CHARACTERS: Final = 2048
 MAX_AUDIENCES: Final = 100
 MAX_GROUPS: Final = 1000
+MAX_CONDITION_CLAIMS: Final = 20
+MAX_CONDITION_TEXT: Final = 1024
 MAX_ACTORS: Final = 8
 """Longest chain of delegation."""
 
@@ -111,6 +113,29 @@ def value_at(claims: Mapping[str, Any], path: str, label: str = "") -> Any:
         else:
             return _ABSENT
     return value
+
+
+def plain(claims: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """Return what is at each of the `paths` and is a text, a number, true or false, or a list of such.
+
+    What is something else, too long or not there is left out, so that whoever asks for it cannot tell.
+    """
+    found: dict[str, Any] = {}
+    for path in paths:
+        try:
+            value = value_at(claims, path)
+        except ClaimRefused:
+            continue
+        if isinstance(value, list):
+            if len(value) <= MAX_GROUPS and all(_is_plain(entry) for entry in value):
+                found[path] = list(value)
+        elif _is_plain(value):
+            found[path] = value
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and is_clean(value, MAX_CONDITION_TEXT))
 
 
 def is_absent(value: object) -> bool:

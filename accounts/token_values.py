@@ -13,9 +13,10 @@ class Provider:
 
     `requires_nbf` off accepts tokens without `nbf` (Keycloak, Okta and Google leave it out); one that is there is
     checked all the same. Claims are named by dotted paths. Empty `authorized_parties` and `tenants` accept any;
-    `required_claims` are the accepted texts of each claim that must be there. `missing_groups_are_unknown` is for
-    issuers whose tokens never list groups. Keys that were fetched before `keys_flushed_at`, in seconds since 1970, are
-    forgotten. An issuer that `introspects` is asked about tokens that have been good for a while (RFC 7662).
+    `required_claims` are the accepted texts of each claim that must be there, and conditions of policy may look at
+    `condition_claims`. `missing_groups_are_unknown` is for issuers whose tokens never list groups. Keys that were
+    fetched before `keys_flushed_at`, in seconds since 1970, are forgotten. An issuer that `introspects` is asked about
+    tokens that have been good for a while (RFC 7662).
     """
 
     id: str
@@ -37,6 +38,7 @@ class Provider:
     authorized_parties: frozenset[str] = frozenset()
     tenant_claim: str = "tid"
     tenants: frozenset[str] = frozenset()
+    condition_claims: tuple[str, ...] = ()
     required_claims: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
     principal_kind: str = "unknown"
     missing_groups_are_unknown: bool = False
@@ -62,6 +64,7 @@ class Identity:
     1970. `token_digest` is the SHA-256 of the whole token, `twin_digest` that of its other spelling if there is one
     (`keys.twin_signature`). `session_id` is the provider's own session (`sid`). `kind` is human, machine, agent or
     unknown. `actors` are those who act for the subject (RFC 8693 section 4.1), the one at the gateway first.
+    `claims` are those that the provider lists for conditions of policy, by their paths, as far as they are plain.
     """
 
     issuer: str
@@ -82,6 +85,7 @@ class Identity:
     narrowing: Narrowing | None = None
     twin_digest: bytes = field(default=b"", repr=False)
     roles: frozenset[str] = frozenset()
+    claims: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,7 @@ def _identity(case: Case, found: Mapping[str, Any]) -> Identity:
         actors=found["actors"],
         twin_digest=_twin_digest(case.token),
         roles=roles,
+        claims=read.plain(claims, provider.condition_claims),
     )
 
 

@@ -28,6 +28,7 @@ def provider_value(row: IdentityProvider) -> tokens.Provider:
         authorized_parties=frozenset(row.authorized_parties),
         tenant_claim=row.tenant_claim,
         tenants=frozenset(row.tenants),
+        condition_claims=tuple(row.condition_claims),
         required_claims={name: frozenset(values) for name, values in row.required_claims.items()},
         principal_kind=row.principal_kind,
         missing_groups_are_unknown=row.missing_groups_are_unknown,

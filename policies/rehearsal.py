@@ -20,7 +20,7 @@ KINDS: Mapping[str, Kind] = {"tools/call": "tool", "prompts/get": "prompt", "res
 _MEMBERS = frozenset({"identity", "connection", "method", "name", "arguments", "time", "address", "client", "history"})
 _PAST_MEMBERS = frozenset({"seconds_ago", "connection", "name", "bytes", "labels", "values"})
 _MAX_PAST = 1_000
-_IDENTITY_MEMBERS = frozenset({"issuer", "subject", "groups", "kind", "client_id", "actors", "audiences"})
+_IDENTITY_MEMBERS = frozenset({"issuer", "subject", "groups", "kind", "client_id", "actors", "audiences", "claims"})
 
 
 class CaseRefused(ValueError):
@@ -43,6 +43,7 @@ class Somebody:
     actors: tuple[str, ...] = ()
     audiences: frozenset[str] = frozenset()
     narrowing: Narrowing | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,9 @@ def _somebody(given: object) -> Somebody:
         raise CaseRefused("identity", "write an object with issuer and subject")
     _only(given, _IDENTITY_MEMBERS, "identity")
     groups = given.get("groups", [])
+    claims = given.get("claims", {})
+    if not isinstance(claims, Mapping):
+        raise CaseRefused("claims", "write an object")
     return Somebody(
         issuer=_text(given, "issuer"),
         subject=_text(given, "subject"),
@@ -196,6 +200,7 @@ def _somebody(given: object) -> Somebody:
         client_id=_text(given, "client_id", ""),
         actors=tuple(_texts(given.get("actors", []), "actors")),
         audiences=frozenset(_texts(given.get("audiences", []), "audiences")),
+        claims=dict(claims),
     )
 
 

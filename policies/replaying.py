@@ -8,6 +8,7 @@ caller did before is built up again from the calls in their order, as the policy
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from .engine.verdicts import Effect
 from .rehearsal import Rehearsal, Somebody
 
 CALLER_UNKNOWN: Final = "caller_not_recorded"
+_CLAIMS = re.compile(r"\bidentity\s*\.\s*claims\b")
 ARGUMENTS_MASKED: Final = "arguments_masked"
 REQUEST_UNREADABLE: Final = "request_unreadable"
 HISTORY_UNKNOWN: Final = "history_not_recorded"
@@ -210,6 +212,9 @@ class Replayer:
         if any(grant.networks.networks for grant in grants):
             looks_at |= {"address"}
         why = "" if call.caller.is_known or not _asks_who(policy.grants, matching) else CALLER_UNKNOWN
+        if any(condition is not None and _CLAIMS.search(condition.source) for condition in conditions):
+            # The record does not hold the claims of tokens.
+            why = CALLER_UNKNOWN
         return _Plan(policy, somebody, asked, rules, looks_at, is_timed, why)
 
     def _asked(self, plan: _Plan, call: Decided) -> Judged:

@@ -106,7 +106,15 @@ class IdentityProviderAdmin(Lockable, ProofAdmin, ServiceAdmin):
 
     lock_kind = "provider"
     form = ProviderForm
-    entries = ["audiences", "algorithms", "token_types", "allowed_networks", "authorized_parties", "tenants"]
+    entries = [
+        "audiences",
+        "algorithms",
+        "token_types",
+        "allowed_networks",
+        "authorized_parties",
+        "tenants",
+        "condition_claims",
+    ]
     change_form_outer_before_template = "admin/accounts/identityprovider/before.html"
     list_display = ["name", "issuer", "shown_key_source", "preset", "is_active"]
     list_filter = ["is_active", "preset", "principal_kind"]
@@ -128,7 +136,7 @@ class IdentityProviderAdmin(Lockable, ProofAdmin, ServiceAdmin):
                 ]
             },
         ),
-        ("For whom a token speaks", {"fields": ["subject_claim", "name_claim", "principal_kind"]}),
+        ("For whom a token speaks", {"fields": ["subject_claim", "name_claim", "principal_kind", "condition_claims"]}),
         (
             "Groups",
             {

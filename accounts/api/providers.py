@@ -38,6 +38,7 @@ class IdentityProviderSerializer(StrictModelSerializer):
     allowed_networks = Texts(required=False)
     authorized_parties = Texts(required=False)
     tenants = Texts(required=False)
+    condition_claims = Texts(required=False)
     required_claims = serializers.DictField(required=False)
     pinned_jwks = serializers.DictField(required=False, allow_null=True)
     introspection_secret = serializers.CharField(
@@ -65,6 +66,7 @@ class IdentityProviderSerializer(StrictModelSerializer):
             "authorized_parties",
             "tenant_claim",
             "tenants",
+            "condition_claims",
             "required_claims",
             "principal_kind",
             "missing_groups_are_unknown",

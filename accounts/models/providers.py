@@ -72,6 +72,11 @@ class IdentityProvider(models.Model):
         blank=True,
         help_text='Claims that must be there with one of these texts, such as {"repository_owner": ["acme"]}.',
     )
+    condition_claims = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Dotted paths of claims that conditions of policy may look at, as identity.claims.",
+    )
     principal_kind = models.CharField(
         max_length=16,
         choices=[("human", "human"), ("machine", "machine"), ("agent", "agent"), ("unknown", "unknown")],

@@ -151,6 +151,10 @@ def _refuse_bad_paths(provider: IdentityProvider, refusals: Refusals) -> None:
         path = getattr(provider, field)
         if path and not is_path(path):
             refusals.add(field, "bad_path", "Write the dotted path of a claim, such as realm_access.roles.")
+    if len(provider.condition_claims) > claims.MAX_CONDITION_CLAIMS:
+        refusals.add("condition_claims", "too_many", f"At most {claims.MAX_CONDITION_CLAIMS} claims.")
+    if not all(is_path(path) for path in provider.condition_claims):
+        refusals.add("condition_claims", "bad_path", "Write dotted paths of claims, such as department.")
     if provider.subject_claim.rpartition(".")[2].lower() in _REUSED_CLAIMS:
         message = "Addresses and names are given to other people later: use sub, or oid for Microsoft Entra ID."
         refusals.add("subject_claim", "not_an_identifier", message)

@@ -40,6 +40,7 @@ def provider_save(
     authorized_parties: Iterable[str] = (),
     tenant_claim: str = "tid",
     tenants: Iterable[str] = (),
+    condition_claims: Iterable[str] = (),
     required_claims: Mapping[str, Any] | None = None,
     principal_kind: str = "unknown",
     missing_groups_are_unknown: bool = False,
@@ -100,6 +101,7 @@ def provider_save(
         "token_types": token_types,
         "authorized_parties": authorized_parties,
         "tenants": tenants,
+        "condition_claims": condition_claims,
         "allowed_networks": allowed_networks,
     }
     for field, value in plain.items():

@@ -51,6 +51,7 @@ class CallerSerializer(StrictFields):
     client_id = serializers.CharField(max_length=255, required=False, allow_blank=True)
     actors = serializers.ListField(child=serializers.CharField(max_length=255), required=False)
     audiences = serializers.ListField(child=serializers.CharField(max_length=500), required=False)
+    claims = serializers.DictField(required=False, help_text="Claims that the provider lists for conditions.")
 
 
 class EarlierCallSerializer(StrictFields):

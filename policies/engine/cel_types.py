@@ -77,6 +77,7 @@ ENVIRONMENT: Final[Mapping[str, Type]] = MappingProxyType(
             client_id=TEXT,
             actors=TEXTS,
             audiences=TEXTS,
+            claims=Type("map", DYN),
         ),
         "client": _record("client", id=TEXT, name=TEXT, version=TEXT),
         "connection": _record("connection", slug=TEXT, name=TEXT, labels=TEXTS),

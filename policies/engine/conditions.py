@@ -283,6 +283,7 @@ def _caller(identity: Caller) -> dict[str, Any]:
         "client_id": getattr(identity, "client_id", ""),
         "actors": list(getattr(identity, "actors", ())),
         "audiences": sorted(getattr(identity, "audiences", ())),
+        "claims": dict(getattr(identity, "claims", {})),
     }
     if identity.groups is not None:
         known["groups"] = sorted(identity.groups)

@@ -136,6 +136,8 @@ def test_deleting_a_provider_deletes_its_groups():
         ({"groups_claim": "a..b"}, {"groups_claim": ["bad_path"]}),
         ({"groups_claim": ".a"}, {"groups_claim": ["bad_path"]}),
         ({"roles_claim": "a b"}, {"roles_claim": ["bad_path"]}),
+        ({"condition_claims": ["a..b"]}, {"condition_claims": ["bad_path"]}),
+        ({"condition_claims": [f"c{number}" for number in range(21)]}, {"condition_claims": ["too_many"]}),
         ({"required_claims": ["owner"]}, {"required_claims": ["bad_required_claims"]}),
         ({"required_claims": {"owner": []}}, {"required_claims": ["bad_required_claims"]}),
         ({"required_claims": {"owner": [7]}}, {"required_claims": ["bad_required_claims"]}),

@@ -179,3 +179,20 @@ def test_every_client_claim_is_read_and_none_is_guessed() -> None:
 def test_texts_that_could_break_a_line_are_cleaned_for_display(value: str) -> None:
     shown = read.display(value, 255)
     assert not any(character in shown for character in "\x00\u2028\ud800")
+
+
+class TestPlain:
+    """What conditions of policy may look at: plain values at the listed paths, and nothing else."""
+
+    def test_plain_values_are_kept_under_their_paths(self) -> None:
+        claims = {"dept": "ops", "org": {"level": 3}, "roles": ["a", "b"], "vip": True, "email": "a@example.com"}
+        paths = ("dept", "org.level", "roles", "vip", "missing", "org.missing.deeper")
+        assert read.plain(claims, paths) == {"dept": "ops", "org.level": 3, "roles": ["a", "b"], "vip": True}
+
+    @pytest.mark.parametrize("value", [None, {}, {"a": 1}, [{}], [["a"]], "x" * 1025, "a\x00b", "", ["x"] * 1001])
+    def test_what_is_not_plain_is_left_out(self, value: object) -> None:
+        assert read.plain({"dept": value}, ("dept",)) == {}
+
+    @given(st.dictionaries(st.text(max_size=6), JSON, max_size=4), st.lists(st.text(max_size=6), max_size=4))
+    def test_any_claims_can_be_asked_for(self, claims: dict[str, Any], paths: list[str]) -> None:
+        assert set(read.plain(claims, paths)) <= set(paths)

@@ -270,6 +270,14 @@ def test_an_honest_token_gives_the_identity_that_it_proves() -> None:
     )
 
 
+def test_of_the_claims_only_those_that_the_provider_lists_reach_policy() -> None:
+    token = ISSUER.token(dept="ops", org={"level": 3}, secret="s")
+    found = judged(token, condition_claims=("dept", "org.level", "missing"))
+    assert isinstance(found, Identity)
+    assert found.claims == {"dept": "ops", "org.level": 3}
+    assert "ops" not in repr(found)
+
+
 @pytest.mark.parametrize(("token", "expected"), [case[1:] for case in FORGED], ids=[case[0] for case in FORGED])
 def test_a_forged_token_is_refused_with_its_code(token: str, expected: str) -> None:
     assert code(token) == expected

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from policies.engine.cel_types import ENVIRONMENT, FUNCTIONS
@@ -67,6 +69,14 @@ def why(source, arguments=None, **values):
 )
 def test_every_name_of_the_environment_says_what_is_so(source):
     assert holds(source) is True
+
+
+def test_claims_that_the_provider_lists_can_be_asked_for():
+    ann = replace(ANN, claims={"dept": "ops", "org.level": 3, "roles": ["a"]})
+    asked = 'identity.claims.dept == "ops" && identity.claims["org.level"] > 2 && "a" in identity.claims.roles'
+    assert holds(asked, identity=ann)
+    assert why('identity.claims.dept == "ops"') == "member_missing"
+    assert holds("!has(identity.claims.dept)")
 
 
 @pytest.mark.parametrize(
