@@ -7,14 +7,17 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema
 from rest_framework import permissions, serializers, status
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import selectors, services
-from accounts.models import ConsoleSession, LoginClient, RoleGrant
+from accounts.actors import person_of
+from accounts.models import ConsoleSession, LoginClient, RoleGrant, User
 from accounts.proof_pages import ProofViewSet
-from accounts.rest import ReadViewSet, ServiceViewSet, StrictModelSerializer, Texts
+from accounts.rest import ReadViewSet, ServiceViewSet, StrictFields, StrictModelSerializer, Texts
 from accounts.rest_authentication import scopes_by_method
 from accounts.services import login_clients
 
@@ -110,6 +113,18 @@ class ConsoleSessionSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
+class WhoseSerializer(StrictFields):
+    """Whose logins; one's own when nobody is named."""
+
+    user = serializers.PrimaryKeyRelatedField(queryset=User.objects.all(), required=False)
+
+
+class EndedSerializer(StrictFields):
+    """How many logins ended."""
+
+    ended = serializers.IntegerField()
+
+
 class ConsoleSessionViewSet(ReadViewSet):
     """Logins to the console: one's own, and with the permission those of everybody. DELETE ends one at once."""
 
@@ -127,7 +142,23 @@ class ConsoleSessionViewSet(ReadViewSet):
     def destroy(self, request: Request, pk: str | None = None) -> Response:
         """End one; 204. To end one of somebody else takes the permission to change logins."""
         row = self.get_object()
-        if row.user_id != request.user.pk and not request.user.has_perm("accounts.change_consolesession"):
-            self.permission_denied(request)
+        self._check(request, row.user)
         services.console_session_end(session_id=row.pk, now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(request=WhoseSerializer, responses=EndedSerializer)
+    @action(detail=False, methods=["post"])
+    def end(self, request: Request) -> Response:
+        """Sign a person out everywhere, this login too; answers with how many logins ended."""
+        body = WhoseSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        user = body.validated_data.get("user") or person_of(request)
+        self._check(request, user)
+        return Response({"ended": services.console_sessions_end(user=user, now=timezone.now())})
+
+    def _check(self, request: Request, user: User) -> None:
+        """Let people end their own logins, and with the permission those of others; a superuser's, only a superuser."""
+        asker = person_of(request)
+        may_end = asker.has_perm("accounts.change_consolesession") and (asker.is_superuser or not user.is_superuser)
+        if user.pk != asker.pk and not may_end:
+            self.permission_denied(request)

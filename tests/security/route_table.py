@@ -209,6 +209,7 @@ API_OWN: Final = {
     "api-token-detail": "one's own tokens",
     "login-list": "one's own logins",
     "login-detail": "one's own logins",
+    "login-end": "one's own logins",
     "schema": "what the API looks like",
     "docs": "what the API looks like",
     "provider-preset-list": "ready-made profiles, the same for everybody",

@@ -188,6 +188,25 @@ def test_a_role_of_a_person_counts_at_once_and_until_it_is_taken_back(browser):
     assert client.get(path).status_code == 403
 
 
+def ended(client, **body):
+    return client.post("/api/v1/logins/end/", json.dumps(body), content_type="application/json")
+
+
+def test_a_person_is_signed_out_everywhere_over_rest(browser, admin_client):
+    viewer, owner = browser(Role.VIEWER), browser(Role.OWNER)
+    again = Client()
+    again.force_login(User.objects.get(username="viewer"), backend="accounts.backends.RoleBackend")
+    answer = ended(viewer)
+    assert (answer.status_code, answer.json()) == (200, {"ended": 2})
+    assert [client.get("/admin/").status_code for client in (viewer, again, owner)] == [302, 302, 200]
+    again.force_login(User.objects.get(username="viewer"), backend="accounts.backends.RoleBackend")
+    assert ended(again, user=User.objects.get(username="owner").pk).status_code == 403
+    assert ended(owner, user=User.objects.get(is_superuser=True).pk).status_code == 403
+    assert ended(owner, user=User.objects.get(username="viewer").pk).json() == {"ended": 1}
+    assert ended(admin_client, user=User.objects.get(username="owner").pk).json() == {"ended": 1}
+    assert admin_client.get("/admin/").status_code == 200
+
+
 def test_an_inactive_person_may_nothing():
     user = person("owner")
     assert user.has_perm("accounts.add_rolegrant")
