@@ -226,7 +226,7 @@ class GatewayApp:
             or not narrowing.reaches(identity.narrowing, route.slug)
             or not rules.has_access(policy, identity, now=now, facts=Facts(now, address))
         ):
-            raise refused.rpc_refusal(404, "no_access", 40401, "No such connection, or no access to it.")
+            raise refused.no_access(groups_are_unknown=identity.groups is None)
         refusal = "connection_unusable" if route.refusal is not None else None
         locks = snapshot.revocations
         if locks.connections and locks.connection_refusal(route.connection_key, now) is not None:

@@ -75,6 +75,15 @@ def rpc_refusal(status: int, code: str, rpc_code: int, text: str) -> Refused:
     return Refused(status, code, jsonrpc.error(None, rpc_code, text, {"reason": code}), headers)
 
 
+def no_access(*, groups_are_unknown: bool) -> Refused:
+    """Return the one refusal of connections that do not exist, for the caller; it tells of the caller's token alone."""
+    text = "No such connection, or no access to it."
+    if not groups_are_unknown:
+        return rpc_refusal(404, "no_access", 40401, text)
+    hint = "Your access token does not tell which groups you are in, so what groups may do is not open to you."
+    return rpc_refusal(404, "groups_unknown", 40401, f"{text} {hint}")
+
+
 def too_large() -> Refused:
     """Return the refusal of a body over the limit."""
     return rpc_refusal(413, "body_too_large", jsonrpc.INVALID_REQUEST, "The body is too large.")

@@ -11,6 +11,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.support.gateway import LiveGateway
+from tests.support.idp import ABSENT
 from tests.support.servers import wait_until
 from tests.support.upstream import ScriptedUpstream
 
@@ -174,6 +175,23 @@ def test_a_tool_name_with_anything_odd_in_it_is_unknown(
     answer = post(live_gateway, tool(name))
     assert answer.json()["error"] == {"code": -32602, "message": "Unknown tool"}
     assert upstream.bytes_seen == 0
+
+
+@pytest.mark.parametrize("claims", [{"hasgroups": True}, {"_claim_names": {"groups": "src1"}}], ids=str)
+def test_a_token_that_leaves_its_groups_out_opens_nothing_and_its_bearer_hears_why(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, claims: dict[str, Any]
+) -> None:
+    token = live_gateway.issuer.token(sub="overage", groups=ABSENT, **claims)
+    headers = {**ACCEPT, "Authorization": f"Bearer {token}"}
+    answers = [
+        httpx.post(live_gateway.url(slug), json=tool("get_order"), headers=headers, timeout=15)
+        for slug in ("orders", "nothing-here")
+    ]
+    assert [(answer.status_code, answer.json()["error"]["data"]["reason"]) for answer in answers] == [
+        (404, "groups_unknown")
+    ] * 2
+    assert answers[0].content == answers[1].content
+    assert upstream.seen == []
 
 
 def test_the_metadata_names_the_url_that_clients_use(live_gateway: LiveGateway) -> None:
