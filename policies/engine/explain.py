@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from .rules import NO_GRANT, NO_RULE, Call
+from .rules import FAILED_REASON, GRANTED, NO_GRANT, NO_RULE, Call
 from .verdicts import Allow, Hold, Verdict
 
 MAX_NAME_CHARACTERS = 100
@@ -29,6 +29,10 @@ def sentence(verdict: Verdict, call: Call) -> str:
         return "NOT EXECUTED. You have no access to this connection. Do not retry; ask the user to request access."
     if verdict == NO_RULE:
         return f"NOT EXECUTED. No policy allows {what}. Do not retry or work around it; ask the user."
+    if verdict.reason == FAILED_REASON and verdict.rule in {NO_RULE.rule, GRANTED.rule}:
+        # No guardrail is to blame: what would have allowed the call could not be checked.
+        what_to_do = "Do not retry or work around it; ask the user."
+        return f"NOT EXECUTED. Whether {what} is allowed could not be checked. {what_to_do}"
     reason = _line(verdict.reason, MAX_REASON_CHARACTERS).rstrip(". ")
     because = f": {reason}." if reason else "."
     return f"NOT EXECUTED. {what} is blocked by policy {rule}{because} Do not retry or work around it; ask the user."

@@ -33,6 +33,7 @@ from .verdicts import Allow, Deny, Effect, Hold, Verdict
 from .windows import ANYWHERE, Networks, Window
 
 __all__ = [
+    "FAILED_REASON",
     "GRANTED",
     "NO_GRANT",
     "NO_RULE",
@@ -90,7 +91,8 @@ _CALL_METHOD: Mapping[Kind, str] = MappingProxyType(
 )
 _PRECEDENCE = {effect: position for position, effect in enumerate(Effect)}
 _SPOKEN: Mapping[Effect, type[Deny | Hold | Allow]] = {Effect.DENY: Deny, Effect.HOLD: Hold, Effect.ALLOW: Allow}
-_FAILED_REASON = "a condition of this policy could not be checked"
+FAILED_REASON = "a condition of this policy could not be checked"
+"""What callers are told of a condition that failed; the record says how."""
 
 
 class Subject(Protocol):
@@ -506,7 +508,7 @@ def _spoken(
             elif why == "unreadable":
                 found = rule.verdict((f"condition: {why}",))
             else:
-                found = Deny(rule.name, _FAILED_REASON, (f"condition: {why}",))
+                found = Deny(rule.name, FAILED_REASON, (f"condition: {why}",))
         if found is None:
             continue
         if rule.is_observed:
@@ -533,7 +535,7 @@ def _attributes(rule: Rule) -> tuple[str, ...]:
 
 
 def _failed(rule: str, why: str) -> Deny:
-    return Deny(rule, _FAILED_REASON, (f"condition: {why}",))
+    return Deny(rule, FAILED_REASON, (f"condition: {why}",))
 
 
 def has_access(policy: ConnectionPolicy, identity: Subject, *, now: float, facts: Facts | None = None) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from policies.engine.explain import sentence
+from policies.engine.narrowing import OUTSIDE
 from policies.engine.rules import NO_GRANT, NO_RULE, Call
 from policies.engine.verdicts import Allow, Deny, Hold
 
@@ -60,3 +61,42 @@ def test_nothing_in_a_name_can_forge_the_text(name):
 
 def test_long_texts_are_cut():
     assert len(sentence(Deny("r" * 10_000, "w" * 10_000), Call("tools/call", "tool", "n" * 1_000_000))) < 700
+
+
+FAILED = "a condition of this policy could not be checked"
+
+
+@pytest.mark.parametrize("rule", ["default", "grant"])
+def test_that_a_grant_could_not_be_checked_blames_no_policy(rule):
+    text = sentence(Deny(rule, FAILED, ("condition: member_missing",)), DROP)
+    assert text == (
+        'NOT EXECUTED. Whether "drop_table" is allowed could not be checked. '
+        "Do not retry or work around it; ask the user."
+    )
+
+
+VERDICTS = [
+    Deny("no deletes", "production data", ("caller", "condition: args")),
+    Deny("no deletes", FAILED, ("condition: wrong_type",)),
+    Deny("default", FAILED, ("condition: history_unknown",)),
+    Hold("two eyes", "risky", ("destructiveHint=true",)),
+    Allow("grant", "", ("condition: identity",)),
+    NO_RULE,
+    NO_GRANT,
+    OUTSIDE,
+]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS, ids=lambda verdict: f"{type(verdict).__name__} {verdict.rule}")
+def test_no_sentence_tells_what_of_the_call_decided(verdict):
+    text = sentence(verdict, DROP)
+    assert not any(attribute in text for attribute in verdict.attributes)
+    assert not any(word in text for word in ("condition:", "member_missing", "args", "CEL", "version"))
+    assert text.endswith(".")
+
+
+@pytest.mark.parametrize("verdict", [verdict for verdict in VERDICTS if not isinstance(verdict, Allow)])
+def test_every_refusal_says_that_nothing_ran_and_what_to_do(verdict):
+    text = sentence(verdict, DROP)
+    assert text.startswith("NOT EXECUTED. ")
+    assert "Do not retry" in text
