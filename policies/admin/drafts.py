@@ -102,7 +102,7 @@ def _with_line(text: str, error: DocumentRefused) -> str:
     lines = text.splitlines()
     written = lines[line - 1].strip()[:_SHOWN_LINE] if line is not None and 0 < line <= len(lines) else ""
     place = error.place if line is None or error.place.startswith("line ") else f"line {line} ({error.place})"
-    told = f"{place[:1].upper()}{place[1:]}: {error.hint}."
+    told = f"{place[:1].upper()}{place[1:]}: {error.hint.rstrip('. ')}."
     return f"{told} There it says: {written}" if written else told
 
 
@@ -169,8 +169,12 @@ class PolicyDraftAdmin(ServiceAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Say beside the form whether policy has changed since the draft was made."""
-        context = {"newest_number": reading.newest_number(), **(extra_context or {})}
-        answer: HttpResponse = super().change_view(request, object_id, form_url, context)
+        context = {
+            "newest_number": reading.newest_number(),
+            "show_save_and_add_another": False,
+            **(extra_context or {}),
+        }
+        answer: HttpResponse = super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
         return answer
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
@@ -234,7 +238,7 @@ class PolicyDraftAdmin(ServiceAdmin):
         try:
             services.draft_publish(draft_id=draft.pk, by=by, now=timezone.now())
         except (DocumentRefused, DomainError) as error:
-            form.add_error(None, ValidationError(f"{str(error).rstrip('.')}."))
+            form.add_error(None, ValidationError(f"{str(error).rstrip('. ')}."))
         except ValidationError as error:
             form.add_error(None, ValidationError(error.messages))
         else:

@@ -117,6 +117,8 @@ class SimulateForm(forms.Form):
         fields: Any = self.fields
         fields["principal"].widget = AutocompleteSelect(AccessGrant._meta.get_field("principal"), admin.site)
         fields["groups"].widget = AutocompleteSelectMultiple(Guardrail._meta.get_field("groups"), admin.site)
+        # Without the cross that empties the whole list: it stands where a list may only have items.
+        fields["groups"].widget.is_required = True
         fields["principal"].widget.choices = fields["principal"].choices
         fields["groups"].widget.choices = fields["groups"].choices
 
@@ -214,7 +216,7 @@ class SimulatorPages:
             "names": Tool.objects.values_list("name", flat=True).distinct().order_by("name")[:SUGGESTED_NAMES],
             "media": form.media,
         }
-        return page(self, request, "simulator", title="Simulator", way=[], **context)
+        return page(self, request, "simulator", title="Simulator", way=[], **{**context, "opts": None})
 
     def _keep(self, request: HttpRequest, keep: KeepForm) -> None:
         if not keep.is_valid():

@@ -33,7 +33,7 @@ class PolicyVersionAdmin(EvidenceAdmin):
     list_display = ["shown_number", "created_at", "shown_author", "source", "shown_comment"]
     list_filter = ["source", "created_at"]
     search_fields = ["number", "author_name", "comment"]
-    fields = readonly_fields = ["number", "created_at", "shown_author", "source", "comment", "digest"]
+    fields = readonly_fields = ["number", "created_at", "shown_author", "source", "comment"]
     change_form_outer_before_template = "admin/policies/policyversion/tools.html"
     change_form_outer_after_template = "admin/policies/policyversion/detail.html"
 

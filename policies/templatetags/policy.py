@@ -19,6 +19,12 @@ register.filter("change_title", wording.title_of)
 
 
 @register.filter
+def sentence(hint: str) -> str:
+    """Return a hint with one full stop at its end."""
+    return f"{hint.rstrip('. ')}."
+
+
+@register.filter
 def change_rows(change: Change) -> list[tuple[str, Any, Any]]:
     """Return the members of an entry that a change shows: what differs, and of a new or removed entry all it says."""
     if change.kind == "changed":
