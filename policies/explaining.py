@@ -95,11 +95,12 @@ def explain(rehearsal: Rehearsal, case: Case) -> Explanation:
         CaseRefused: as `Rehearsal.policy_of`.
     """
     policy = rehearsal.policy_of(case.connection)
-    found = decision(policy, case.identity, case.call, case.facts)
-    verdict = found.verdict
-    # As on the data path: whoever may not call the tool anyway learns nothing of its review.
-    if not isinstance(verdict, Deny):
-        verdict = refusal(case.call, _catalogue(rehearsal, case.connection)) or verdict
+    refused = refusal(case.call, _catalogue(rehearsal, case.connection))
+    # As on the data path: for a tool that was not reviewed nobody looks at the history, and whoever may not call it
+    # anyway learns nothing of its review.
+    facts = case.facts if refused is None else case.facts._replace(history=None)
+    found = decision(policy, case.identity, case.call, facts)
+    verdict = found.verdict if refused is None or isinstance(found.verdict, Deny) else refused
     titles = {row.id: _title(row) for row in rehearsal.rows.grants}
     said = grants_said(policy, case.identity, case.call, case.facts)
     grants = tuple(replace(grant, title=titles.get(grant.id, "")) for grant in said)

@@ -16,7 +16,15 @@ from .engine.narrowing import Narrowing
 from .engine.rules import Call, ConnectionPolicy, Decision, Kind, Rule, decision, has_access
 from .rows import PolicyRows
 
-KINDS: Mapping[str, Kind] = {"tools/call": "tool", "prompts/get": "prompt", "resources/read": "resource"}
+KINDS: Mapping[str, Kind] = {
+    "tools/call": "tool",
+    "prompts/get": "prompt",
+    "resources/read": "resource",
+    "resources/subscribe": "resource",
+    "resources/unsubscribe": "resource",
+}
+"""Methods and what they name; `completion/complete` is about what it completes."""
+_COMPLETED: Mapping[str, Kind] = {"ref/prompt": "prompt", "ref/resource": "resource"}
 _MEMBERS = frozenset({"identity", "connection", "method", "name", "arguments", "time", "address", "client", "history"})
 _PAST_MEMBERS = frozenset({"seconds_ago", "connection", "name", "bytes", "labels", "values"})
 _MAX_PAST = 1_000
@@ -59,7 +67,16 @@ class Case:
     @property
     def call(self) -> Call:
         """The call as the engine takes it."""
-        return Call(self.method, KINDS.get(self.method), self.name)
+        return Call(self.method, kind_of(self.method, self.facts.arguments or {}), self.name)
+
+
+def kind_of(method: str, params: Mapping[str, Any]) -> Kind | None:
+    """Return what a request is about: a tool, a prompt, a resource, or nothing that has a name."""
+    if method != "completion/complete":
+        return KINDS.get(method)
+    reference = params.get("ref")
+    kind = reference.get("type") if isinstance(reference, Mapping) else None
+    return _COMPLETED.get(kind) if isinstance(kind, str) else None
 
 
 @dataclass(slots=True)
@@ -144,6 +161,10 @@ def read_case(given: object, *, now: float) -> Case:
     if not isinstance(client, Mapping):
         raise CaseRefused("client", "write an object with name and version")
     _only(client, frozenset({"name", "version"}), "client")
+    if name is not None and KINDS.get(method) == "resource":
+        # What is not a tool or a prompt has no arguments of its own: rules see all that the request says.
+        arguments = {"uri": name, **arguments}
+    is_named = kind_of(method, arguments) is not None
     moment = _time(given.get("time"), now)
     facts = Facts(
         now=moment,
@@ -151,7 +172,8 @@ def read_case(given: object, *, now: float) -> Case:
         client_name=_text(client, "name", ""),
         client_version=_text(client, "version", ""),
         arguments=dict(arguments),
-        history=_history(given.get("history", []), moment),
+        # The data path keeps the history of calls that name something; to others it is unknown.
+        history=_history(given.get("history", []), moment) if is_named else None,
     )
     return Case(_somebody(given.get("identity")), _text(given, "connection"), method, name, facts)
 

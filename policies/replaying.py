@@ -23,7 +23,7 @@ from .engine.facts import Facts, History, Past
 from .engine.reads import arguments_read
 from .engine.rules import Call, ConnectionPolicy, Decision, Grant, Kind, Observed, Rule, decision
 from .engine.verdicts import Effect
-from .rehearsal import Rehearsal, Somebody
+from .rehearsal import Rehearsal, Somebody, kind_of
 
 CALLER_UNKNOWN: Final = "caller_not_recorded"
 _CLAIMS = re.compile(r"\bidentity\s*\.\s*claims\b")
@@ -34,14 +34,6 @@ CONNECTION_GONE: Final = "connection_gone"
 OUTSIDE_POLICY: Final = frozenset({"unknown-tool", "tool-review", "locked", "connection_locked", "token_revoked"})
 """Rules by which calls are denied whatever policy says: the catalogue, and locks."""
 
-_KINDS: Final[Mapping[str, Kind]] = {
-    "tools/call": "tool",
-    "prompts/get": "prompt",
-    "resources/read": "resource",
-    "resources/subscribe": "resource",
-    "resources/unsubscribe": "resource",
-}
-_COMPLETED: Final[Mapping[str, Kind]] = {"ref/prompt": "prompt", "ref/resource": "resource"}
 _CLIENT_INFO: Final = "io.modelcontextprotocol/clientInfo"
 _PLANS, _ANSWERS = 50_000, 100_000
 _VALUES, _VALUE_CHARACTERS = 50, 4096
@@ -387,12 +379,9 @@ def _whose(caller: Caller) -> tuple[str, str, str]:
 
 
 def _kind(call: Decided) -> Kind | None:
-    if call.method != "completion/complete":
-        return _KINDS.get(call.method)
-    request = call.request()
+    request = call.request() if call.method == "completion/complete" else None
     params = request.get("params") if isinstance(request, dict) else None
-    reference = params.get("ref") if isinstance(params, dict) else None
-    return _COMPLETED.get(reference.get("type", "")) if isinstance(reference, dict) else None
+    return kind_of(call.method, params if isinstance(params, dict) else {})
 
 
 def _somebody(caller: Caller) -> Somebody:

@@ -220,7 +220,8 @@ class Walk:
             caller=self._caller(session_id, tag, event_id) if isinstance(tag, str) else opener,
             method=_text(body.get("method")),
             name=name if isinstance(name, str) else None,
-            verdict=_text(body.get("verdict")),
+            # A held call that somebody approved went on; policy had held it.
+            verdict="hold" if body.get("approval") else _text(body.get("verdict")),
             rule=_text(body.get("rule")),
             # The gateway that names callers counts what it masks, too; before, nothing was said of it.
             request_hits=tuple(hits) if isinstance(hits, dict) else () if isinstance(tag, str) else None,
