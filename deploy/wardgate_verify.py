@@ -520,8 +520,9 @@ class Verifier:
                         chain.seq,
                         "cut",
                         f"the chain {_id(instance)} ends before event {chain.seq}, and checkpoint {number} says that "
-                        f"it had {reached}",
+                        f"it had {reached}; up to event {chain.proved} everything is proved",
                         last=reached,
+                        proved=chain.proved,
                         checkpoint=number,
                     )
         for chain in self.chains.values():
