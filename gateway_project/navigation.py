@@ -16,6 +16,10 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
         (
             ("Sessions", "play_circle", "gateway_sessions", "session"),
             ("Events", "receipt_long", "gateway_sessions", "event"),
+            ("Saved views", "bookmark", "gateway_sessions", "savedview"),
+            ("Who read the record", "visibility", "gateway_sessions", "readevent"),
+            ("Record access", "groups_2", "gateway_sessions", "recordaccess"),
+            ("Ended sessions", "stop_circle", "gateway_sessions", "sessionstop"),
             ("Recordings", "inventory_2", "gateway_sessions", "recording"),
             ("Retention", "auto_delete", "gateway_sessions", "retentionrule"),
             ("Legal holds", "gavel", "gateway_sessions", "legalhold"),
@@ -99,6 +103,9 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
 
 def _pages(group: str) -> list[dict[str, Any]]:
     """Return the items of a group that lead to no list."""
+    if group == "What happened":
+        search = reverse("admin:gateway_sessions_session_search")
+        return [{"title": "Search", "icon": "search", "link": search, "permission": _may_search}]
     if group != "What is allowed":
         return []
     link = reverse("admin:policies_policystate_simulate")
@@ -121,3 +128,7 @@ def _item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
 
 def _may_view(permission: str, *, is_own: bool) -> Callable[[HttpRequest], bool]:
     return lambda request: is_own or request.user.has_perm(permission)
+
+
+def _may_search(request: HttpRequest) -> bool:
+    return request.user.has_perm("gateway_sessions.view_session")

@@ -18,7 +18,6 @@ IDLE_US = 3_000_000
 WIDTH = 1000.0
 NARROWEST = 3.0
 LANES = 4
-_ROW = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +35,6 @@ class Bar:
     marks: tuple[str, ...]
 
     @property
-    def y(self) -> float:
-        """Where its lane is."""
-        return self.lane * _ROW
-
-    @property
     def sent_x(self) -> float:
         """Where its time at the upstream begins."""
         return self.x + self.waiting
@@ -52,7 +46,7 @@ class Mark:
 
     kind: str
     x: float
-    y: float
+    row: int
     at_us: int
 
 
@@ -76,6 +70,7 @@ class Timeline:
     gaps: list[Gap]
     knots: list[tuple[int, float]]
     counts: dict[str, int]
+    lanes: int = 1
 
     @property
     def knots_text(self) -> str:
@@ -94,9 +89,11 @@ def drawn(calls: Sequence[CallView], start: datetime) -> Timeline:
         free[lane] = max(free[lane], end)
         bars.append(_bar(call, begin, end, lane, knots))
     counts = {kind: sum(kind in bar.marks for bar in bars) for kind in MARKERS}
-    marks = [Mark(kind, bar.x, MARKERS.index(kind) * _ROW, bar.from_us) for bar in bars for kind in bar.marks]
+    rows = [kind for kind in MARKERS if counts[kind]]
+    marks = [Mark(kind, bar.x, rows.index(kind), bar.from_us) for bar in bars for kind in bar.marks]
     first, last = (knots[0][0], knots[-1][0]) if knots else (0, 0)
-    return Timeline(first, last, bars, marks, gaps, knots, counts)
+    lanes = 1 + max((bar.lane for bar in bars), default=0)
+    return Timeline(first, last, bars, marks, gaps, knots, counts, lanes)
 
 
 def position(knots: Sequence[tuple[int, float]], moment: int) -> float:

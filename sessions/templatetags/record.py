@@ -35,6 +35,9 @@ STATES = {
 }
 VERDICTS = {"allow": ("Allowed", "good"), "deny": ("Denied", "bad"), "hold": ("Held", "warn")}
 
+LANES_Y, LANES_HEIGHT = 32.0, 18.0
+"""Where the lanes of a timeline are, in a drawing that is 50 high."""
+
 register.filter("visible", markup.visible)
 register.filter("json_markup", markup.json_markup)
 register.filter("masked_markup", markup.masked_markup)
@@ -77,7 +80,7 @@ def duration(microseconds: int | None) -> str:
         return "not recorded"
     if microseconds < 1_000:
         return f"{microseconds} µs"
-    if microseconds < 1_000_000:
+    if microseconds < 999_500:
         return f"{_short(microseconds / 1_000)} ms"
     if microseconds < 60_000_000:
         return f"{_short(microseconds / 1_000_000)} s"
@@ -107,9 +110,21 @@ def fixed(value: float) -> str:
 
 
 @register.filter
-def lane(value: float) -> str:
+def lane_y(lane: int, lanes: int) -> str:
     """Return where a lane of bars begins, below the rows of markers."""
-    return f"{28 + value:.1f}"
+    return f"{LANES_Y + lane * LANES_HEIGHT / lanes:.2f}"
+
+
+@register.filter
+def lane_height(lanes: int) -> str:
+    """Return how high a bar is when there are so many lanes."""
+    return f"{LANES_HEIGHT / lanes * 0.8:.2f}"
+
+
+@register.filter
+def row_y(row: int) -> str:
+    """Return where a row of markers begins."""
+    return f"{row * 5.4:.2f}"
 
 
 @register.filter

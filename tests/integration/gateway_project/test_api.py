@@ -234,9 +234,7 @@ def test_the_events_of_a_session_come_in_order_and_in_pages(admin_client):
 def test_events_take_a_permission_of_their_own(client, django_user_model):
     record = Record()
     user = django_user_model.objects.create_user("reader")
-    user.user_permissions.add(
-        Permission.objects.get(codename="view_session", content_type__app_label="gateway_sessions")
-    )
+    user.user_permissions.set(Permission.objects.filter(codename__in=["view_session", "see_all_sessions"]))
     client.force_login(user)
     assert send(client, "get", f"sessions/{record.session.pk}/calls/")[0] == 200
     assert send(client, "get", f"sessions/{record.session.pk}/events/")[0] == 403
