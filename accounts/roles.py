@@ -73,6 +73,7 @@ CONFIGURATION: Final[Mapping[str, Configured]] = {
     "gateway_sessions.checkpointsink": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
     "axes.accessattempt": Configured(_AUDIT, _OWNERSHIP),
     "gateway_sessions.retentionrule": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
+    "gateway_sessions.exportsink": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
     "gateway_sessions.legalhold": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
 }
 """Models that people configure, by their label in lower case."""
@@ -85,6 +86,7 @@ EVIDENCE: Final[Mapping[str, frozenset[Role]]] = {
     "gateway_sessions.eventrelease": _AUDIT,
     "gateway_sessions.activity": EVERYBODY,
     "gateway_sessions.recording": _AUDIT_AND_OPERATION,
+    "gateway_sessions.exportcursor": _AUDIT_AND_OPERATION,
     "gateway_sessions.tombstone": _AUDIT_AND_OPERATION,
     "gateway_sessions.callindex": EVERYBODY,
     "gateway_sessions.indexcursor": _AUDIT,

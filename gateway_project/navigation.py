@@ -23,6 +23,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Recordings", "inventory_2", "gateway_sessions", "recording"),
             ("Retention", "auto_delete", "gateway_sessions", "retentionrule"),
             ("Legal holds", "gavel", "gateway_sessions", "legalhold"),
+            ("Export sinks", "output", "gateway_sessions", "exportsink"),
             ("Deletions", "delete_history", "gateway_sessions", "tombstone"),
             ("Checkpoints", "verified", "gateway_sessions", "checkpoint"),
             ("Copies of checkpoints", "outbox", "gateway_sessions", "checkpointsink"),

@@ -18,7 +18,7 @@ from connections import api as connections_api
 from gateway_project import oauth
 from policies import api as policies_api
 from sessions import api as sessions_api
-from sessions import api_checkpoints, api_recordings, api_search
+from sessions import api_checkpoints, api_exports, api_recordings, api_search
 
 router = DefaultRouter()
 router.include_root_view = False
@@ -59,6 +59,7 @@ router.register("checkpoints", api_checkpoints.CheckpointViewSet, basename="chec
 router.register("checkpoint-keys", api_checkpoints.CheckpointKeyViewSet, basename="checkpoint-key")
 router.register("checkpoint-sinks", api_checkpoints.CheckpointSinkViewSet, basename="checkpoint-sink")
 router.register("releases", api_checkpoints.EventReleaseViewSet, basename="release")
+router.register("export-sinks", api_exports.ExportSinkViewSet, basename="export-sink")
 router.register("session-exports", api_recordings.SessionExportViewSet, basename="session-export")
 router.register("recordings", api_recordings.RecordingViewSet, basename="recording")
 router.register("retention-rules", api_recordings.RetentionRuleViewSet, basename="retention-rule")

@@ -21,6 +21,7 @@ from accounts.proof_pages import ProofAdmin
 
 from . import (
     admin_checkpoints,  # noqa: F401  (registers its pages)
+    admin_exports,  # noqa: F401  (registers its pages)
     admin_recordings,  # noqa: F401  (registers its pages)
     markup,
     reading,

@@ -35,7 +35,7 @@ def recording_file(request: Any, *, recording_id: UUID, now: datetime) -> HttpRe
     if row.session is None:
         may_read = user.has_perm("gateway_sessions.view_event")
     else:
-        if not selectors.sessions_visible_to(user=user).filter(pk=row.session_id).exists():
+        if not selectors.sessions_visible_to(user=user).filter(pk=row.session.pk).exists():
             raise Http404
         may_read = selectors.contents_visible_to(user=user, session=row.session)
     if not may_read:

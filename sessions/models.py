@@ -8,6 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from .checkpoint_models import Checkpoint, CheckpointHead, CheckpointKey, CheckpointSink, EventRelease
+from .export_models import ExportCursor, ExportSink
 from .reading_models import ReadEvent, RecordAccess, SessionStop
 from .recording_models import LegalHold, Recording, RetentionRule, Tombstone
 from .search_models import CallIndex, IndexCursor, SavedView
@@ -21,6 +22,8 @@ __all__ = [
     "CheckpointSink",
     "Event",
     "EventRelease",
+    "ExportCursor",
+    "ExportSink",
     "GatewayInstance",
     "IndexCursor",
     "LegalHold",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from uuid import UUID
 
 from celery import shared_task
 from django.conf import settings
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from accounts.exceptions import DomainError
 
-from . import activity, compaction, retention, search_index, services
+from . import activity, compaction, exports, retention, search_index, services
 
 logger = logging.getLogger(__name__)
 
@@ -74,3 +75,21 @@ def apply_retention() -> None:
     applied = retention.retention_apply(now=now)
     if applied.deleted or applied.waiting:
         logger.info("retention applied", extra={"count": applied.deleted, "waiting": applied.waiting})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=30, expires=9)
+def export_events() -> None:
+    """Have every export sink whose turn it is served, each by a task of its own. Beat: every 10 s. Idempotent.
+
+    When it never runs, nothing is streamed; what was not streamed stays in the database until it was.
+    """
+    for sink_id in exports.sinks_due(now=timezone.now()):
+        export_to_sink.delay(str(sink_id))
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=120, expires=30)
+def export_to_sink(sink_id: str) -> None:
+    """Deliver to one sink what it does not have yet. Idempotent: two at once take turns, and a repetition is known."""
+    sent = exports.sink_run(sink_id=UUID(sink_id), now=timezone.now(), seconds=50)
+    if sent.delivered or sent.refused:
+        logger.info("events exported", extra={"sink": sink_id, "count": sent.delivered, "refused": sent.refused})

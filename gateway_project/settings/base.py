@@ -128,6 +128,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300.0,
         "options": {"expires": 50},
     },
+    "export events": {
+        "task": "sessions.tasks.export_events",
+        "schedule": 10.0,
+        "options": {"expires": 9},
+    },
     "compact recordings": {
         "task": "sessions.tasks.compact_recordings",
         "schedule": 60.0,
