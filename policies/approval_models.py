@@ -169,6 +169,7 @@ class ApprovalRequest(models.Model):
         permissions = [
             ("decide_approvalrequest", "Can decide approval requests"),
             ("break_glass_approvalrequest", "Can approve alone in an emergency"),
+            ("request_access_approvalrequest", "Can ask for access for a time"),
         ]
 
     def __str__(self) -> str:

@@ -11,14 +11,13 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import proofs
 from accounts.actors import person_of
 from accounts.models import Principal, User
-from accounts.rest import ReadViewSet, ServiceViewSet, StrictFields, StrictModelSerializer
+from accounts.rest import ModelPermissions, ReadViewSet, ServiceViewSet, StrictFields, StrictModelSerializer
 from accounts.rest_authentication import scopes_by_method
 from connections.models import Connection
 from policies import selectors, services
@@ -162,6 +161,12 @@ class AccessSerializer(StrictFields):
     justification = serializers.CharField(max_length=1000)
 
 
+class ApprovalPermissions(ModelPermissions):
+    """Whoever may see requests may come in; each way of writing asks for its own permission."""
+
+    perms_map = {**ModelPermissions.perms_map, "POST": ["%(app_label)s.view_%(model_name)s"]}
+
+
 class ApprovalRequestViewSet(ReadViewSet):
     """Requests for approval: listed, decided, withdrawn; never edited nor deleted."""
 
@@ -170,7 +175,7 @@ class ApprovalRequestViewSet(ReadViewSet):
     required_scopes = scopes_by_method(read="read", write="approve")
     filterset_fields = ["state", "kind", "connection", "principal", "rule_name", "code"]
     page_ordering = ("-opened_at", "id")
-    permission_classes = [IsAuthenticated]
+    permission_classes = [ApprovalPermissions]
 
     def visible(self, user: Any) -> QuerySet[ApprovalRequest]:
         """Return the requests that `user` may see."""
@@ -179,6 +184,8 @@ class ApprovalRequestViewSet(ReadViewSet):
     @extend_schema(request=AccessSerializer, responses={201: ApprovalRequestSerializer})
     def create(self, request: Request) -> Response:
         """Ask for access for a time, for oneself or for a machine that one owns; 201."""
+        if not person_of(request).has_perm("policies.request_access_approvalrequest"):
+            raise PermissionDenied
         serializer = AccessSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         made = services.access_request(**serializer.validated_data, by=person_of(request), now=timezone.now())
@@ -233,14 +240,12 @@ class ApprovalRequestViewSet(ReadViewSet):
     def withdraw(self, request: Request, pk: str | None = None) -> Response:
         """Take back what oneself, or a machine of one's own, has asked for; access that was given ends at once."""
         approval = self.get_object()
+        person = person_of(request)
+        if not services.may_withdraw(approval, person):
+            raise PermissionDenied
         serializer = ReasonSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        try:
-            services.request_withdraw(
-                request_id=approval.pk, user=person_of(request), **serializer.validated_data, now=timezone.now()
-            )
-        except ApprovalRequest.DoesNotExist:
-            raise PermissionDenied from None
+        services.request_withdraw(request_id=approval.pk, user=person, **serializer.validated_data, now=timezone.now())
         return self._shown(approval)
 
     def _decidable(self, request: Request) -> ApprovalRequest:

@@ -11,6 +11,7 @@ from .approval_uses import Claimed, use_claim, use_release, uses_reconcile
 from .approvals import (
     Deciding,
     HeldCall,
+    may_withdraw,
     request_break_glass,
     request_decide,
     request_hand_over,
@@ -82,6 +83,7 @@ __all__ = [
     "guardrail_save",
     "masking_pattern_delete",
     "masking_pattern_save",
+    "may_withdraw",
     "patience_learn",
     "patience_of",
     "patience_set",

@@ -135,6 +135,7 @@ CONSOLE_MODELS: Final = frozenset(
         "gateway_sessions_checkpointkey",
         "gateway_sessions_checkpointsink",
         "gateway_sessions_event",
+        "gateway_sessions_eventrelease",
         "gateway_sessions_gatewayinstance",
         "gateway_sessions_exportsink",
         "gateway_sessions_legalhold",
@@ -143,7 +144,11 @@ CONSOLE_MODELS: Final = frozenset(
         "gateway_sessions_readevent",
         "gateway_sessions_recordaccess",
         "gateway_sessions_savedview",
+        "gateway_sessions_legalhold",
+        "gateway_sessions_recording",
+        "gateway_sessions_retentionrule",
         "gateway_sessions_session",
+        "gateway_sessions_tombstone",
         "gateway_sessions_sessionstop",
         "gateway_sessions_tombstone",
         "policies_accessgrant",
@@ -166,6 +171,8 @@ CONSOLE_MODELS: Final = frozenset(
 
 API: Final[dict[str, tuple[str | None, str | None]]] = {
     "api-token": ("admin", "admin"),
+    "approval": ("read", "approve"),
+    "approval-rule": ("read", "write"),
     "checkpoint": ("audit", None),
     "checkpoint-key": ("audit", "admin"),
     "checkpoint-sink": ("read", "admin"),
