@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
@@ -40,6 +40,7 @@ class ConnectionAdmin(Lockable, ServiceAdmin):
     search_fields = ["name", "slug", "upstream_url"]
     autocomplete_fields = ["owners"]
     readonly_fields = ["shown_path", "shown_credential", "created_at", "updated_at"]
+    change_form_outer_before_template = "admin/connections/connection/before.html"
     fieldsets = (
         (None, {"fields": ["name", "slug", "shown_path", "owners", "is_active"]}),
         ("Upstream", {"fields": ["upstream_url", "shown_credential", "allowed_networks", "timeout_seconds"]}),
@@ -50,6 +51,23 @@ class ConnectionAdmin(Lockable, ServiceAdmin):
         ),
         ("History", {"fields": ["created_at", "updated_at"]}),
     )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead from a connection to its tools, for those who may see them."""
+        user: Any = request.user
+        connection = self.get_object(request, object_id)
+        context: dict[str, Any] = {}
+        if connection is not None and user.has_perm("connections.view_tool"):
+            waiting = selectors.tools_to_review().filter(connection=connection)
+            context = {
+                "tools": connection.tools.count(),
+                "waiting": waiting.count() if user.has_perm("connections.change_tool") else 0,
+                "may_forget": user.has_perm("connections.delete_tool"),
+            }
+        answer: HttpResponse = super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+        return answer
 
     @display(description="Clients use")
     def shown_path(self, connection: Connection) -> str:

@@ -101,6 +101,18 @@ def test_a_reviewer_sees_what_changed_and_what_cannot_be_seen(admin_client, tool
     assert "<script>alert(1)" not in page
 
 
+def test_the_page_of_a_connection_leads_to_its_tools(admin_client, person, connection, tools):
+    path = reverse("admin:connections_connection_change", args=[connection.pk])
+    page = admin_client.get(path).content.decode()
+    assert "3 tools" in page
+    assert "Review 3 that wait" in page
+    assert url("forget", connection.pk) in page
+    page = person("view_connection", "view_tool").get(path).content.decode()
+    assert "3 tools" in page
+    assert "Review 3" not in page
+    assert url("forget", connection.pk) not in page
+
+
 def test_a_review_can_be_of_one_connection(admin_client, connection, tools):
     other = connection_save(slug="wiki", name="Wiki", upstream_url="https://wiki.example.com/mcp", now=NOW)
     see(other, {**HIDDEN, "name": "other"}, later=0)
