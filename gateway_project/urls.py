@@ -90,6 +90,8 @@ docs = csp_replace({"script-src": [SELF]})(Docs.as_view(url_name="api:schema"))
 api: list[URLPattern | URLResolver] = [
     path("schema/", schema, name="schema"),
     path("docs/", docs, name="docs"),
+    path("least-privilege", policies_api.LeastPrivilegeView.as_view(), name="least-privilege"),
+    path("least-privilege/csv", policies_api.LeastPrivilegeTableView.as_view(), name="least-privilege-csv"),
     path("policy/simulate", policies_api.SimulateView.as_view(), name="policy-simulate"),
     path("", include(router.urls)),
 ]

@@ -1,4 +1,4 @@
-"""The table of a back-test's differences, for people and for spreadsheets."""
+"""The tables of back-tests and of unused access, for people and for spreadsheets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from django.http import HttpResponse
 
+from .least_privilege import Line
 from .models import BackTest
 from .replaying import (
     ARGUMENTS_MASKED,
@@ -79,6 +80,24 @@ def as_csv(test: BackTest) -> HttpResponse:
     header = [*COLUMNS, *(f"example_{number}" for number in range(1, MAX_EXAMPLES + 1))]
     rows = ([*(row[name] for name in COLUMNS), *(one["call"] for one in row["examples"])] for row in test.differences)
     return csv_response(f"back-test-{test.pk}.csv", header, rows)
+
+
+def unused_csv(lines: Iterable[Line]) -> HttpResponse:
+    """Return lines of a report on unused access as CSV."""
+    header = ("holder", "connection", "granted", "used", "calls", "last_used", "unused")
+    rows = (
+        [
+            line.title,
+            line.connection,
+            len(line.granted),
+            len(line.used),
+            line.calls,
+            "" if line.last_used is None else line.last_used.isoformat(),
+            " ".join(line.unused),
+        ]
+        for line in lines
+    )
+    return csv_response("unused-access.csv", header, rows)
 
 
 def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> HttpResponse:

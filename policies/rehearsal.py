@@ -63,11 +63,12 @@ class Case:
     method: str
     name: str | None
     facts: Facts
+    kind: Kind | None = None
 
     @property
     def call(self) -> Call:
         """The call as the engine takes it."""
-        return Call(self.method, kind_of(self.method, self.facts.arguments or {}), self.name)
+        return Call(self.method, self.kind or kind_of(self.method, self.facts.arguments or {}), self.name)
 
 
 def kind_of(method: str, params: Mapping[str, Any]) -> Kind | None:
@@ -164,7 +165,10 @@ def read_case(given: object, *, now: float) -> Case:
     if name is not None and KINDS.get(method) == "resource":
         # What is not a tool or a prompt has no arguments of its own: rules see all that the request says.
         arguments = {"uri": name, **arguments}
-    is_named = kind_of(method, arguments) is not None
+    kind = kind_of(method, arguments)
+    if method == "completion/complete" and kind == "prompt":
+        # As on the data path, where a prompt's arguments are one member of the request.
+        arguments = found if isinstance(found := arguments.get("arguments"), Mapping) else {}
     moment = _time(given.get("time"), now)
     facts = Facts(
         now=moment,
@@ -173,9 +177,9 @@ def read_case(given: object, *, now: float) -> Case:
         client_version=_text(client, "version", ""),
         arguments=dict(arguments),
         # The data path keeps the history of calls that name something; to others it is unknown.
-        history=_history(given.get("history", []), moment) if is_named else None,
+        history=_history(given.get("history", []), moment) if kind is not None else None,
     )
-    return Case(_somebody(given.get("identity")), _text(given, "connection"), method, name, facts)
+    return Case(_somebody(given.get("identity")), _text(given, "connection"), method, name, facts, kind)
 
 
 def _history(given: object, now: float) -> History:

@@ -16,6 +16,7 @@ from policies import services
 from policies.models import AccessGrant, Guardrail, MaskingPattern
 
 from .fields import WINDOW_EXAMPLE, JsonField, WindowsField, code_area
+from .least_privilege import LeastPrivilegePages
 from .packs import packs_view
 from .shared import PolicyForm, PolicyServiceAdmin
 
@@ -46,7 +47,7 @@ class GrantForm(PolicyForm):
 
 
 @admin.register(AccessGrant)
-class AccessGrantAdmin(PolicyServiceAdmin):
+class AccessGrantAdmin(LeastPrivilegePages, PolicyServiceAdmin):
     """Who may use which connection, with which tools, until when."""
 
     form = GrantForm

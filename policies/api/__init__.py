@@ -5,6 +5,7 @@ from __future__ import annotations
 from .approvals import ApprovalRequestViewSet, ApprovalRuleViewSet
 from .back_tests import BackTestViewSet
 from .drafts import PolicyDraftViewSet
+from .least_privilege import LeastPrivilegeTableView, LeastPrivilegeView
 from .packs import GuardrailPackViewSet
 from .policy_tests import PolicyTestViewSet
 from .rules import AccessGrantViewSet, GuardrailViewSet, MaskingPatternViewSet
@@ -18,6 +19,8 @@ __all__ = [
     "BackTestViewSet",
     "GuardrailPackViewSet",
     "GuardrailViewSet",
+    "LeastPrivilegeTableView",
+    "LeastPrivilegeView",
     "MaskingPatternViewSet",
     "PolicyDraftViewSet",
     "PolicyTestViewSet",

@@ -190,6 +190,7 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "login-client": ("admin", "admin"),
     "masking-pattern": ("read", "write"),
     "back-test": ("read", "write"),
+    "least-privilege": ("read", "write"),
     "policy-draft": ("read", "write"),
     "policy-simulate": ("read", "read"),
     "policy-test": ("read", "write"),
