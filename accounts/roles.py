@@ -141,6 +141,7 @@ SPECIAL: Final[Mapping[str, frozenset[Role]]] = {
     "policies.publish_policyversion": _OPERATION,
     "policies.decide_approvalrequest": frozenset({Role.APPROVER, Role.OWNER}),
     "policies.break_glass_approvalrequest": _OWNERSHIP,
+    "policies.see_all_approvalrequest": frozenset({Role.AUDITOR, Role.APPROVER, Role.OPERATOR, Role.OWNER}),
     "policies.request_access_approvalrequest": EVERYBODY,
 }
 """Permissions of their own, such as the one to decide a held call, and who has them."""

@@ -169,6 +169,7 @@ class ApprovalRequest(models.Model):
         permissions = [
             ("decide_approvalrequest", "Can decide approval requests"),
             ("break_glass_approvalrequest", "Can approve alone in an emergency"),
+            ("see_all_approvalrequest", "Can see everybody's approval requests"),
             ("request_access_approvalrequest", "Can ask for access for a time"),
         ]
 

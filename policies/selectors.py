@@ -92,12 +92,12 @@ def approval_rules_visible_to(*, user: User) -> QuerySet[ApprovalRule]:
 
 
 def approval_requests_visible_to(*, user: User) -> QuerySet[ApprovalRequest]:
-    """Return the requests that `user` may see: all of them with the permission to decide or to see every session.
+    """Return the requests that `user` may see: all of them with the permission for that.
 
     Everybody else sees their own, and those of machines that they own.
     """
     rows = ApprovalRequest.objects.select_related("principal", "connection", "approval_rule")
-    if user.has_perm("policies.decide_approvalrequest") or user.has_perm("gateway_sessions.see_all_sessions"):
+    if user.has_perm("policies.see_all_approvalrequest"):
         return rows
     if getattr(user, "principal_id", None) is None:
         return rows.none()
