@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
@@ -32,13 +33,17 @@ TEXT_CHARACTERS = 32_768
 """Of each message so many characters are in the full text."""
 DOCUMENT_BYTES = 262_144
 """A call whose words take so much room already gets no more of them: a stream may last for a day."""
-_ROWS = 200
+_ROWS = 500
 
 _UPSERT = """
 INSERT INTO gateway_sessions_callindex AS known
     (call_id, session_id, principal_id, connection_id, position, at, method, name, verdict, rule, state, hits,
      total_us, values, document)
-VALUES {rows}
+SELECT call_id, session_id, principal_id, connection_id, position, at, method, name, verdict, rule, state, hits,
+    total_us, ARRAY(SELECT jsonb_array_elements_text(r.values)::bigint), to_tsvector('simple', words)
+FROM jsonb_to_recordset(%s::jsonb) AS r (
+    call_id uuid, session_id uuid, principal_id uuid, connection_id uuid, position bigint, at timestamptz, method text,
+    name text, verdict text, rule text, state text, hits integer, total_us bigint, "values" jsonb, words text)
 ON CONFLICT (call_id) DO UPDATE SET
     session_id = coalesce(known.session_id, excluded.session_id),
     principal_id = coalesce(known.principal_id, excluded.principal_id),
@@ -53,10 +58,9 @@ ON CONFLICT (call_id) DO UPDATE SET
     hits = greatest(known.hits, excluded.hits),
     total_us = coalesce(excluded.total_us, known.total_us),
     values = CASE WHEN cardinality(excluded.values) = 0 THEN known.values ELSE excluded.values END,
-    document = CASE WHEN pg_column_size(known.document) > {most} THEN known.document
+    document = CASE WHEN pg_column_size(known.document) > %s THEN known.document
                ELSE coalesce(known.document, ''::tsvector) || excluded.document END
 """
-_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[], to_tsvector('simple', %s))"
 
 
 @dataclass(slots=True)
@@ -183,31 +187,31 @@ def _write(found: Sequence[_Found]) -> None:
     with connection.cursor() as cursor:
         for start in range(0, len(rows), _ROWS):
             chunk = rows[start : start + _ROWS]
-            statement = _UPSERT.format(rows=", ".join([_ROW] * len(chunk)), most=DOCUMENT_BYTES)
-            cursor.execute(statement, [value for one in chunk for value in _columns(one, owners)])
+            values = orjson.dumps([_columns(one, owners) for one in chunk]).decode()
+            cursor.execute(_UPSERT, [values, DOCUMENT_BYTES])
 
 
-def _columns(one: _Found, owners: dict[UUID, tuple[UUID, UUID]]) -> list[Any]:
+def _columns(one: _Found, owners: dict[UUID, tuple[UUID, UUID]]) -> dict[str, Any]:
     call = one.call
     principal_id, connection_id = owners.get(one.session, (None, None)) if one.session else (None, None)
-    text = " ".join([call.name, call.method, *one.texts]).replace("\0", " ")
-    return [
-        call.id,
-        one.session,
-        principal_id,
-        connection_id,
-        call.position,
-        call.at,
-        _fit(call.method, 64),
-        _fit(call.name, 512),
-        _fit(call.verdict, 8),
-        _fit(call.rule, 200),
-        call.state,
-        min(call.hits_count, 2**31 - 1),
-        None if call.total_us is None else min(call.total_us, 2**63 - 1),
-        one.values,
-        text.encode("utf-8", "replace").decode(),
-    ]
+    text = " ".join([call.name, call.method, *one.texts])
+    return {
+        "call_id": call.id,
+        "session_id": one.session,
+        "principal_id": principal_id,
+        "connection_id": connection_id,
+        "position": call.position,
+        "at": call.at,
+        "method": _fit(call.method, 64),
+        "name": _fit(call.name, 512),
+        "verdict": _fit(call.verdict, 8),
+        "rule": _fit(call.rule, 200),
+        "state": call.state,
+        "hits": min(call.hits_count, 2**31 - 1),
+        "total_us": None if call.total_us is None else min(call.total_us, 2**63 - 1),
+        "values": one.values,
+        "words": _fit(text, len(text)),
+    }
 
 
 def _fit(text: str, most: int) -> str:
