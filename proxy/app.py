@@ -172,19 +172,33 @@ class GatewayApp:
         # Whoever got here may send this head again without having it read again (`http_protocol`).
         scope[HEAD] = head
         try:
-            self._limits.enter(identity, request.route)
+            self._limits.enter(identity)
         except TooMany as error:
             raise refused.too_many(error, identity) from None
         try:
+            body = b""
+            if request.verb == "POST":
+                body = await self._body(request, scope.pop(BODY, None), receive)
+            await self._answer(request, body, reply)
+        finally:
+            self._limits.leave(identity)
+
+    async def _answer(self, request: Request, body: bytes, reply: Reply) -> None:
+        """Serve a request that is there as a whole: one whose body is slow takes nobody's place at the connection."""
+        try:
+            self._limits.occupy(request.route)
+        except TooMany as error:
+            raise refused.too_many(error, request.identity) from None
+        try:
             match request.verb:
                 case "POST":
-                    await self._post(request, scope.pop(BODY, None), receive, reply)
+                    await self._post(request, body, reply)
                 case "GET" | "DELETE":
                     await self._session_verb(request, reply)
                 case _:
                     raise refused.Refused(405, "method_not_allowed", b"", [(b"allow", b"GET, POST, DELETE")])
         finally:
-            self._limits.leave(identity, request.route)
+            self._limits.vacate(request.route)
 
     def _forwarded(self, peer: str, head: Head) -> str:
         """Return the address of a client behind trusted proxies; where it is unclear, no rule may be asked about it."""
@@ -235,12 +249,16 @@ class GatewayApp:
 
     # POST: one message, or a batch of them.
 
-    async def _post(self, request: Request, body: bytes | None, receive: Receive, reply: Reply) -> None:
+    async def _body(self, request: Request, body: bytes | None, receive: Receive) -> bytes:
+        """Return the body: the one that came with the head, or what comes in time."""
         header_rules.require_json(request.headers)
         if body is None:
-            body = await self._read_limited(request, receive)
-        elif len(body) > self._bounds.body_bytes:
+            return await self._read_limited(request, receive)
+        if len(body) > self._bounds.body_bytes:
             raise refused.too_large()
+        return body
+
+    async def _post(self, request: Request, body: bytes, reply: Reply) -> None:
         known = self._known_session(request)
         try:
             tree = json_strict.loads(body, self._json_limits)
@@ -282,9 +300,7 @@ class GatewayApp:
         try:
             return await in_time(_collect(receive, most), self._bounds.body_seconds)
         except TimeoutError:
-            raise refused.rpc_refusal(
-                408, "body_too_slow", jsonrpc.INVALID_REQUEST, "The body came too slowly."
-            ) from None
+            raise refused.too_slow() from None
 
     async def _call(
         self,

@@ -136,36 +136,50 @@ class Limits:
 
     # Calls.
 
-    def enter(self, identity: Identity, route: Route) -> None:
+    def enter(self, identity: Identity) -> None:
         """Count a request of an admitted caller until `leave`.
 
         Raises:
-            TooMany: the caller sends too fast, or has too many under way, or the connection does.
+            TooMany: the caller sends too fast, or has too many under way.
         """
-        caps, calls = self._caps, self._calls
-        who = (identity.issuer, identity.subject)
+        caps, who = self._caps, (identity.issuer, identity.subject)
         if caps.principal_requests and (wait := self._principals.take(who)):
             raise TooMany("rate_limited", wait)
-        own, all_of_connection = calls.get(who, 0), calls.get(route.connection_key, 0)
-        if own >= caps.principal_calls:
-            raise TooMany("too_many_calls", 1)
-        if all_of_connection >= caps.connection_calls:
-            raise TooMany("connection_busy", 1)
-        calls[who] = own + 1
-        calls[route.connection_key] = all_of_connection + 1
+        self._count(who, caps.principal_calls, "too_many_calls")
 
-    def leave(self, identity: Identity, route: Route) -> None:
+    def leave(self, identity: Identity) -> None:
         """The request is over."""
-        for key in ((identity.issuer, identity.subject), route.connection_key):
-            left = self._calls[key] - 1
-            if left:
-                self._calls[key] = left
-            else:
-                del self._calls[key]
+        self._discount((identity.issuer, identity.subject))
+
+    def occupy(self, route: Route) -> None:
+        """Count a request that is there as a whole at its connection, until `vacate`.
+
+        Raises:
+            TooMany: too many are under way there.
+        """
+        self._count(route.connection_key, self._caps.connection_calls, "connection_busy")
+
+    def vacate(self, route: Route) -> None:
+        """The request is over."""
+        self._discount(route.connection_key)
+
+    def _count(self, key: object, most: int, code: str) -> None:
+        under_way = self._calls.get(key, 0)
+        if under_way >= most:
+            raise TooMany(code, 1)
+        self._calls[key] = under_way + 1
+
+    def _discount(self, key: object) -> None:
+        left = self._calls[key] - 1
+        if left:
+            self._calls[key] = left
+        else:
+            del self._calls[key]
 
     def pause(self, call: Call) -> None:
         """A call waits for a human, and takes up no place meanwhile."""
-        self.leave(call.identity, call.route)
+        self.leave(call.identity)
+        self.vacate(call.route)
 
     def resume(self, call: Call) -> None:
         """It goes on; it was admitted before, so that no cap refuses it now."""

@@ -89,6 +89,12 @@ def too_large() -> Refused:
     return rpc_refusal(413, "body_too_large", jsonrpc.INVALID_REQUEST, "The body is too large.")
 
 
+def too_slow() -> Refused:
+    """Return the refusal of a body that did not come in time; the connection is closed, because more of it may come."""
+    body = jsonrpc.error(None, jsonrpc.INVALID_REQUEST, "The body came too slowly.", {"reason": "body_too_slow"})
+    return Refused(408, "body_too_slow", body, [(b"connection", b"close")])
+
+
 def protocol_refusal(error: mcp.ProtocolRefused) -> Refused:
     """Return the refusal of a message that is not valid MCP."""
     return Refused(error.status, error.reason, error.body)

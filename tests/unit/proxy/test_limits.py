@@ -144,43 +144,55 @@ class TestCalls:
     def test_a_principal_has_so_many_under_way_and_no_more(self) -> None:
         world = World()
         for _ in range(3):
-            world.limits.enter(ALICE, route())
-        error = world.refused("enter", ALICE, route())
+            world.limits.enter(ALICE)
+        error = world.refused("enter", ALICE)
         assert error is not None and error.code == "too_many_calls"
-        assert world.refused("enter", replace(ALICE, issuer="https://other.example"), route()) is None
-        world.limits.leave(ALICE, route())
-        assert world.refused("enter", ALICE, route()) is None
+        assert world.refused("enter", replace(ALICE, issuer="https://other.example")) is None
+        world.limits.leave(ALICE)
+        assert world.refused("enter", ALICE) is None
 
     def test_a_connection_has_so_many_under_way_whoever_calls(self) -> None:
         world = World()
-        for who in (ALICE, ALICE, BOB, BOB, CAROL):
-            world.limits.enter(who, route())
-        error = world.refused("enter", CAROL, route())
+        for _ in range(5):
+            world.limits.occupy(route())
+        error = world.refused("occupy", route())
         assert error is not None and error.code == "connection_busy"
-        assert world.refused("enter", CAROL, route(2)) is None
+        assert world.refused("occupy", route(2)) is None
+        world.limits.vacate(route())
+        assert world.refused("occupy", route()) is None
+
+    def test_who_waits_for_a_body_takes_no_place_at_a_connection(self) -> None:
+        world = World()
+        for who in (ALICE, ALICE, BOB, BOB, CAROL, CAROL):
+            world.limits.enter(who)
+        assert world.refused("occupy", route()) is None
 
     def test_a_refused_call_counts_for_nothing_and_an_idle_gateway_remembers_nobody(self) -> None:
         world = World()
-        for who in (ALICE, ALICE, ALICE, BOB, CAROL):
-            world.limits.enter(who, route())
-        for who in (ALICE, BOB, CAROL):
-            assert world.refused("enter", who, route())
-        for who in (ALICE, ALICE, ALICE, BOB, CAROL):
-            world.limits.leave(who, route())
+        for _ in range(3):
+            world.limits.enter(ALICE)
+        for _ in range(5):
+            world.limits.occupy(route())
+        assert world.refused("enter", ALICE)
+        assert world.refused("occupy", route())
+        for _ in range(3):
+            world.limits.leave(ALICE)
+        for _ in range(5):
+            world.limits.vacate(route())
         assert world.limits._calls == {}
 
     def test_rates_of_address_and_principal_are_off_unless_set(self) -> None:
         world = World()
         for _ in range(1000):
             world.limits.arrive("192.0.2.1")
-            world.limits.enter(ALICE, route())
-            world.limits.leave(ALICE, route())
+            world.limits.enter(ALICE)
+            world.limits.leave(ALICE)
 
     @pytest.mark.parametrize(
         ("cap", "method", "own", "other"),
         [
             ("address_requests", "arrive", ("192.0.2.1",), ("192.0.2.2",)),
-            ("principal_requests", "enter", (ALICE, route()), (BOB, route())),
+            ("principal_requests", "enter", (ALICE,), (BOB,)),
         ],
     )
     def test_a_rate_limits_its_own_key_alone(self, cap: str, method: str, own: Any, other: Any) -> None:
