@@ -89,7 +89,8 @@ class TestTheTable:
                 **(dict.fromkeys(("GET", "HEAD", "OPTIONS"), read) if read else {}),
                 **(dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), write) if write else {}),
             }
-            if asked != expected:
+            # A method that a route does not name is closed to tokens.
+            if not asked.items() <= expected.items():
                 wrong.append(f"{route.name}: {asked} instead of {expected}")
         assert wrong == []
 
