@@ -106,7 +106,11 @@ def _pages(group: str) -> list[dict[str, Any]]:
     """Return the items of a group that lead to no list."""
     if group == "What happened":
         search = reverse("admin:gateway_sessions_session_search")
-        return [{"title": "Search", "icon": "search", "link": search, "permission": _may_search}]
+        evidence = reverse("gateway_sessions_recording_report")
+        return [
+            {"title": "Search", "icon": "search", "link": search, "permission": _may_search},
+            {"title": "Evidence", "icon": "assured_workload", "link": evidence, "permission": _may_report},
+        ]
     if group != "What is allowed":
         return []
     link = reverse("admin:policies_policystate_simulate")
@@ -116,6 +120,10 @@ def _pages(group: str) -> list[dict[str, Any]]:
 def _may_simulate(request: HttpRequest) -> bool:
     user: Any = request.user
     return may_simulate(user=user)
+
+
+def _may_report(request: HttpRequest) -> bool:
+    return request.user.has_perms(["gateway_sessions.view_event", "gateway_sessions.see_all_sessions"])
 
 
 def _item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rest_framework.routers import DefaultRouter
 from accounts import api as accounts_api
 from accounts.rest_authentication import scopes_by_method
 from connections import api as connections_api
-from gateway_project import oauth
+from gateway_project import oauth, reports
 from policies import api as policies_api
 from sessions import api as sessions_api
 from sessions import api_checkpoints, api_exports, api_recordings, api_search
@@ -60,6 +60,7 @@ router.register("checkpoint-keys", api_checkpoints.CheckpointKeyViewSet, basenam
 router.register("checkpoint-sinks", api_checkpoints.CheckpointSinkViewSet, basename="checkpoint-sink")
 router.register("releases", api_checkpoints.EventReleaseViewSet, basename="release")
 router.register("export-sinks", api_exports.ExportSinkViewSet, basename="export-sink")
+router.register("reports", reports.ReportViewSet, basename="report")
 router.register("session-exports", api_recordings.SessionExportViewSet, basename="session-export")
 router.register("recordings", api_recordings.RecordingViewSet, basename="recording")
 router.register("retention-rules", api_recordings.RetentionRuleViewSet, basename="retention-rule")
@@ -96,9 +97,13 @@ api: list[URLPattern | URLResolver] = [
     path("", include(router.urls)),
 ]
 
+report = admin.site.admin_view(reports.page)
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", include("accounts.urls")),
+    path("admin/gateway_sessions/recording/report/", report, name="gateway_sessions_recording_report"),
+    path("admin/gateway_sessions/recording/report/<slug:kind>/", report, name="gateway_sessions_recording_report"),
     path("admin/", admin.site.urls),
     path("api/v1/", include((api, "api"))),
     path("oauth/token", oauth.token, name="oauth-token"),

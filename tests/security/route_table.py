@@ -213,6 +213,7 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "record-access": ("audit", "admin"),
     "export-sink": ("read", "admin"),
     "recording": ("audit", None),
+    "report": ("audit", None),
     "session-export": ("audit", None),
     "retention-rule": ("read", "admin"),
     "legal-hold": ("read", "admin"),
