@@ -117,7 +117,7 @@ class SavedViewViewSet(ServiceViewSet):
 
     def save_by_service(self, row_id: Any, values: dict[str, Any], now: datetime) -> SavedView:
         """Save the view of the user."""
-        return reading.saved_view_save(view_id=row_id, owner=self.request.user, **values, now=now)  # type: ignore[misc]
+        return reading.saved_view_save(view_id=row_id, owner=self.request.user, **values, now=now)  # type: ignore[arg-type]
 
     def delete_by_service(self, row_id: Any) -> None:
         """Delete the view."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
 from django.db import DatabaseError, connection, transaction
@@ -125,7 +126,7 @@ def _any_like(column: str, globs: tuple[str, ...]) -> Q:
     return found
 
 
-def _principals(names: tuple[str, ...]) -> list[object]:
+def _principals(names: tuple[str, ...]) -> list[UUID]:
     found = Q()
     for name in names:
         found |= Q(subject__icontains=name) | Q(display_name__icontains=name) | Q(email__icontains=name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 MOST_VALUES = 100
@@ -37,12 +38,11 @@ def digests_of(arguments: object, key: bytes) -> list[int]:
 
 def wanted(name: str, text: str, keys: Sequence[bytes]) -> list[int]:
     """Return the numbers that a value typed as `text` may have, under each of `keys`; `name` may be empty."""
-    spellings = {_canonical(text)}
-    try:
-        spellings.add(_canonical(json.loads(text)))
-    except (ValueError, RecursionError):
-        pass
-    return [_number(key, name, spelling) for key in keys for spelling in sorted(spellings - {None})]  # type: ignore[type-var]
+    given: list[Any] = [text]
+    with suppress(ValueError, RecursionError):
+        given.append(json.loads(text))
+    spellings = {spelling for value in given if (spelling := _canonical(value)) is not None}
+    return [_number(key, name, spelling) for key in keys for spelling in sorted(spellings)]
 
 
 def _scalars(value: object, name: str, depth: int) -> Iterator[tuple[str, str]]:

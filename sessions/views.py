@@ -51,7 +51,7 @@ _LONGEST_SECONDS = 10**9
 
 def strict(view: Callable[..., HttpResponse]) -> Any:
     """Decorate a page that shows what strangers wrote."""
-    return never_cache(csp_replace(STRICT)(view))  # type: ignore[arg-type]
+    return never_cache(csp_replace(STRICT)(view))
 
 
 @strict
