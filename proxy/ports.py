@@ -142,6 +142,9 @@ class Call:
             params = message.params
             found = params.get("arguments", _NO_ARGUMENTS) if self.kind in {"tool", "prompt"} else params
             arguments = found if isinstance(found, Mapping) else _NO_ARGUMENTS
+            answers = params.get("inputResponses")
+            if isinstance(answers, Mapping):
+                return Facts(now, self.address, *self.client, arguments, history, answers)
         return Facts(now, self.address, self.client[0], self.client[1], arguments, history)
 
     @property

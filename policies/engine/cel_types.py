@@ -91,7 +91,7 @@ ENVIRONMENT: Final[Mapping[str, Type]] = MappingProxyType(
             is_destructive=BOOL,
         ),
         "args": Type("map", DYN),
-        "request": _record("request", method=TEXT, time=TIME, ip=TEXT),
+        "request": _record("request", method=TEXT, time=TIME, ip=TEXT, input=Type("map", DYN)),
         "session": SESSION,
         "sql": SQL,
         "shell": SHELL,

@@ -267,6 +267,7 @@ class Circumstances:
                 return {
                     "method": self._asked.method,
                     "time": moment,
+                    "input": dict(facts.input),
                     **({"ip": facts.address} if facts.address else {}),
                 }
             case "session":

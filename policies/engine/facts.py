@@ -94,7 +94,8 @@ class History:
 class Facts(NamedTuple):
     """The circumstances of one call. What is None is unknown: a rule that asks for it takes its strictest branch.
 
-    `now` is in epoch seconds; `address` is where the client is, empty when that is unknown.
+    `now` is in epoch seconds; `address` is where the client is, empty when that is unknown. `input` is what the client
+    answers to questions of the upstream (`inputResponses`, MCP 2026-07-28): it reaches the tool beside the arguments.
     """
 
     now: float
@@ -103,3 +104,4 @@ class Facts(NamedTuple):
     client_version: str = ""
     arguments: Mapping[str, Any] | None = None
     history: History | None = None
+    input: Mapping[str, Any] = _NOTHING

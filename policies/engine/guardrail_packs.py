@@ -3,7 +3,7 @@
 A pack is a place to begin: its rules are rows like any other once they are installed, and are best watched in observe
 mode before they decide. Names of tools differ from server to server; the globs are those of well-known servers, so look
 whether they fit yours. Conditions look at every text of the arguments and not at arguments of one name, because nobody
-promises that `sql` is called `sql`.
+promises that `sql` is called `sql`; what a client answers to a question of the tool (`request.input`) counts as well.
 
 `$name` in a condition stands for a parameter of the pack, which has a default and is checked before it is put there.
 """
@@ -106,7 +106,8 @@ DESTRUCTIVE_SQL: Final = GuardrailPack(
             name="SQL that destroys",
             effect="deny",
             names=_SQL_TOOLS,
-            condition=f"texts(args).exists(t, t.matches(r'{_MAY_CHANGE}') && sql.statements(t).exists(s, "
+            condition=f"(texts(args) + texts(request.input)).exists(t, t.matches(r'{_MAY_CHANGE}') && "
+            f"sql.statements(t).exists(s, "
             f"s.kinds.exists(k, k in {_SQL_DESTROYS}) || "
             's.kinds.exists(k, k in ["delete", "update"]) && !s.has_where))',
             reason="this SQL destroys data, changes rights or reaches outside the database",
@@ -115,7 +116,8 @@ DESTRUCTIVE_SQL: Final = GuardrailPack(
             name="SQL that changes data",
             effect="hold",
             names=_SQL_TOOLS,
-            condition=f"texts(args).exists(t, t.matches(r'{_MAY_CHANGE}') && !sql.statements(t).all(s, "
+            condition=f"(texts(args) + texts(request.input)).exists(t, t.matches(r'{_MAY_CHANGE}') && "
+            f"!sql.statements(t).all(s, "
             f"s.is_read_only))",
             reason="this SQL changes data",
         ),
@@ -159,7 +161,8 @@ MASS_EXPORT: Final = GuardrailPack(
             name="SQL without a limit",
             effect="hold",
             names=_SQL_TOOLS,
-            condition="texts(args).exists(t, t.matches(r'(?i)select|copy|unload|table|values|outfile|export|"
+            condition="(texts(args) + texts(request.input)).exists(t, t.matches(r'(?i)select|copy|unload|"
+            "table|values|outfile|export|"
             "[!\\\\]') && "
             'sql.statements(t).exists(s, s.kinds.exists(k, k in ["copy", "load"]) || "select" in s.kinds && '
             "size(s.tables) > 0 && (s.limit > $rows || !s.has_limit && !s.has_where)))",
@@ -192,7 +195,7 @@ _KUBERNETES_CHANGES = (
 
 def _kubernetes(verbs: str) -> str:
     return (
-        f"texts(args).exists(t, shell.commands(t).exists(c, c.name in {verbs} || c.name in "
+        f"(texts(args) + texts(request.input)).exists(t, shell.commands(t).exists(c, c.name in {verbs} || c.name in "
         f'["kubectl", "oc", "helm", "k"] && c.arguments.exists(a, a in {verbs})))'
     )
 
@@ -275,7 +278,7 @@ SHELL: Final = GuardrailPack(
             name="Commands that wreck",
             effect="deny",
             names=_SHELL_TOOLS,
-            condition="texts(args).exists(t, shell.commands(t).exists(c, "
+            condition="(texts(args) + texts(request.input)).exists(t, shell.commands(t).exists(c, "
             'c.name.matches("^(mkfs.*|dd|shred|wipefs|fdisk|sfdisk|parted|shutdown|reboot|halt|poweroff|init|'
             "telinit|useradd|userdel|"
             "usermod|passwd|chpasswd|visudo|crontab|iptables|nft|mount|umount|insmod|modprobe|rmmod|chattr|"
@@ -293,7 +296,7 @@ SHELL: Final = GuardrailPack(
             name="Commands that gain rights or leave",
             effect="hold",
             names=_SHELL_TOOLS,
-            condition="texts(args).exists(t, shell.commands(t).exists(c, "
+            condition="(texts(args) + texts(request.input)).exists(t, shell.commands(t).exists(c, "
             'c.name.matches("^(sudo|doas|su|runuser|pkexec|setcap|chmod|chown|kill|pkill|killall|systemctl|'
             "service|curl|wget|ssh|scp|sftp|"
             "rsync|ftp|telnet|aws|gcloud|az|kubectl|docker|podman|terraform|helm|npm|pip|pip3|gem|cargo|apt|"
@@ -337,7 +340,7 @@ SECRETS: Final = GuardrailPack(
             name="Places of secrets",
             effect="deny",
             methods=("tools/call", "resources/read", "resources/subscribe", "prompts/get"),
-            condition=f"texts(args).exists(t, t.matches(r'{_KEPT_PLACES}'))",
+            condition=f"(texts(args) + texts(request.input)).exists(t, t.matches(r'{_KEPT_PLACES}'))",
             reason="keys and passwords are not read through tools",
         ),
         PackRule(

@@ -52,7 +52,13 @@ def gateway_seed(upstream: ScriptedUpstream) -> dict[str, list[dict[str, Any]]]:
         "grants": [{"connection": "orders", "group": "sre", "tools": ["*"], "prompts": ["*"], "resources": ["*"]}],
         "guardrails": [
             {"name": "no deletes", "effect": "deny", "methods": ["tools/call"], "names": ["delete_*", "drop_*"]},
-            {"name": "refunds", "effect": "hold", "methods": ["tools/call"], "names": ["refund_*"]},
+            {"name": "refunds", "effect": "deny", "methods": ["tools/call"], "names": ["refund_*"]},
+            {
+                "name": "answers",
+                "effect": "deny",
+                "names": ["run_sql"],
+                "condition": "texts(request.input).exists(t, t.contains('drop'))",
+            },
             {
                 "name": "reads only",
                 "effect": "deny",
@@ -73,7 +79,7 @@ def client(live_gateway: LiveGateway, upstream: ScriptedUpstream) -> Iterator[ht
             body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params}
             answer = found.post(live_gateway.url("orders"), json=body).json()
             shown += [entry["name"] for entry in answer["result"]["tools"]]
-        assert shown == ["get_order", "run_sql", "refund_order"]
+        assert shown == ["get_order", "run_sql"]
         live_gateway.sql("UPDATE connections_tool SET state='accepted', digest=seen_digest, definition=seen_definition")
 
         def is_known() -> bool:
@@ -183,6 +189,23 @@ def test_a_rule_about_all_texts_sees_an_argument_by_whatever_name(
     before = len(upstream.seen)
     assert post(live_gateway, client, call("run_sql", arguments)).json()["result"]["isError"] is True
     assert forwarded(upstream, before) == []
+
+
+def test_what_a_client_answers_to_a_question_of_the_tool_counts_as_well(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, client: httpx.Client
+) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "run_sql"}
+    before = len(upstream.seen)
+    for text, count in (("drop table users", 0), ("select 1", 1)):
+        answered = {"q": {"action": "accept", "content": {"sql": text}}}
+        body = call("run_sql", {"sql": "select 1"})
+        body["params"] |= {"_meta": meta, "requestState": "s", "inputResponses": answered}
+        client.post(live_gateway.url("orders"), json=body, headers=headers)
+        assert len(forwarded(upstream, before)) == count
 
 
 def test_what_the_rules_let_through_is_forwarded(

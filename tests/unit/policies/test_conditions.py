@@ -71,6 +71,13 @@ def test_every_name_of_the_environment_says_what_is_so(source):
     assert holds(source) is True
 
 
+def test_answers_to_questions_of_the_tool_can_be_asked_for():
+    facts = Facts(NOW, arguments={}, input={"q": {"content": {"sql": "x"}}})
+    asked = Circumstances(ANN, Call("tools/call", "tool", "get"), ConnectionFacts(), TOOL, facts)
+    assert Condition.compile('"x" in texts(request.input)', place="here").holds(asked)
+    assert holds("size(texts(request.input)) == 0")
+
+
 def test_claims_that_the_provider_lists_can_be_asked_for():
     ann = replace(ANN, claims={"dept": "ops", "org.level": 3, "roles": ["a"]})
     asked = 'identity.claims.dept == "ops" && identity.claims["org.level"] > 2 && "a" in identity.claims.roles'
