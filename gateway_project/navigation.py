@@ -113,8 +113,16 @@ def _pages(group: str) -> list[dict[str, Any]]:
         ]
     if group != "What is allowed":
         return []
+    inbox = reverse("policies_approvalrequest_inbox")
     link = reverse("admin:policies_policystate_simulate")
-    return [{"title": "Simulator", "icon": "science", "link": link, "permission": _may_simulate}]
+    return [
+        {"title": "Inbox", "icon": "inbox", "link": inbox, "permission": _may_view_approvals},
+        {"title": "Simulator", "icon": "science", "link": link, "permission": _may_simulate},
+    ]
+
+
+def _may_view_approvals(request: HttpRequest) -> bool:
+    return request.user.has_perm("policies.view_approvalrequest")
 
 
 def _may_simulate(request: HttpRequest) -> bool:

@@ -17,6 +17,7 @@ from accounts.rest_authentication import scopes_by_method
 from connections import api as connections_api
 from gateway_project import oauth, reports
 from policies import api as policies_api
+from policies import views as policy_views
 from sessions import api as sessions_api
 from sessions import api_checkpoints, api_exports, api_recordings, api_search
 
@@ -105,6 +106,10 @@ urlpatterns = [
     path("admin/gateway_sessions/recording/report/", report, name="gateway_sessions_recording_report"),
     path("admin/gateway_sessions/recording/report/<slug:kind>/", report, name="gateway_sessions_recording_report"),
     path("admin/", admin.site.urls),
+    path("inbox/", policy_views.inbox_list, name="policies_approvalrequest_inbox"),
+    path("inbox/<str:code>/", policy_views.inbox_request, name="policies_approvalrequest_inbox_request"),
+    path("inbox/<str:code>/act/", policy_views.inbox_act, name="policies_approvalrequest_inbox_act"),
+    path("approvals/<str:code>/", RedirectView.as_view(pattern_name="policies_approvalrequest_inbox_request")),
     path("api/v1/", include((api, "api"))),
     path("oauth/token", oauth.token, name="oauth-token"),
     path("oauth/jwks", oauth.jwks, name="oauth-jwks"),

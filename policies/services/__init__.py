@@ -9,6 +9,7 @@ from .access import access_request, principals_of
 from .approval_rules import approval_rule_delete, approval_rule_save
 from .approval_uses import Claimed, use_claim, use_release, uses_reconcile
 from .approvals import (
+    OPEN,
     Deciding,
     HeldCall,
     may_withdraw,
@@ -16,6 +17,7 @@ from .approvals import (
     request_decide,
     request_hand_over,
     request_open,
+    request_seen,
     request_withdraw,
     requests_escalate,
     requests_expire,
@@ -52,6 +54,7 @@ from .versions import (
 )
 
 __all__ = [
+    "OPEN",
     "AlreadyPublished",
     "BackTestEnded",
     "Checked",
@@ -94,6 +97,7 @@ __all__ = [
     "request_decide",
     "request_hand_over",
     "request_open",
+    "request_seen",
     "request_withdraw",
     "requests_escalate",
     "requests_expire",

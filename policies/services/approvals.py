@@ -34,7 +34,7 @@ from policies.approval_errors import (
 )
 from policies.engine import approving
 from policies.engine.approving import Approver, Stage
-from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, ApprovalRule, Guardrail
+from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, ApprovalRule, ApprovalView, Guardrail
 
 State = ApprovalRequest.State
 Verdict = ApprovalDecision.Verdict
@@ -408,6 +408,13 @@ def request_withdraw(
         # Policy moves with the row, and whoever uses the access is cut off on every gateway process.
         AccessGrant.objects.filter(pk=request.grant.pk).update(is_active=False, valid_until=now)
     return _end(request, State.CANCELLED, reason, now)
+
+
+def request_seen(*, request: ApprovalRequest, user: User, address: str, now: datetime) -> None:
+    """Keep that a person looked at a request, once a minute."""
+    lately = ApprovalView.objects.filter(request=request, user=user, at__gt=now - timedelta(minutes=1))
+    if not lately.exists():
+        ApprovalView.objects.create(request=request, user=user, address=address[:64], at=now)
 
 
 def may_withdraw(request: ApprovalRequest, user: User) -> bool:

@@ -18,6 +18,13 @@ SOME_ID = "3f2b8c1e-5a77-4a63-9a0e-1f7f6f0c2b11"
 _SAMPLES = {"int": "7", "path": SOME_ID, "uuid": SOME_ID, "slug": "orders", "str": "orders"}
 _BY_NAME = {"pk": SOME_ID, "app_label": "accounts", "url": "nowhere", "rest": "", "name": "User", "kid": "k"}
 _UNNAMED = ("<path:object_id>/", "admin/(?P<url>.*)$")
+_AREAS = (
+    ("api", "api/v1/"),
+    ("scim", "scim/v2/"),
+    ("console", "admin/"),
+    ("console", "inbox/"),
+    ("console", "approvals/"),
+)
 _FILES_BEFORE_DJANGO = ("gateway_project/asgi.py", "proxy/gate.py")
 
 
@@ -33,7 +40,7 @@ class Route:
     @property
     def area(self) -> str:
         """Say which part of the table answers for the route; empty when none does."""
-        for area, prefix in (("api", "api/v1/"), ("scim", "scim/v2/"), ("console", "admin/")):
+        for area, prefix in _AREAS:
             if self.pattern.startswith(prefix):
                 return self._console_area() if area == "console" else area
         if self.name in table.LOGIN:
