@@ -4,7 +4,7 @@
     wardgate-verify record.jsonl                     the whole record, a range of it, or the record of a session
     wardgate-verify --witness copies.jsonl record.jsonl
     wardgate-verify --trust KID record.jsonl
-    wardgate-verify --keys keys.jsonl session.wgr    a sealed recording
+    wardgate-verify --keys copies.jsonl session.wgr  a sealed recording
 
 One file that needs Python 3.9 or newer and the package `cryptography`, and nothing of Wardgate. What it reads is
 described in docs/record.md; `manage.py record_export` and deploy/record_export.sql make it. A file may be gzip; `-` is
@@ -48,6 +48,10 @@ _EVENT_DOMAIN = b"wardgate.event.v1\0"
 _EVENT_HEAD = struct.Struct(">16s32sQq16s16sHII")
 _NO_PAYLOAD = 0xFFFFFFFF
 _LEAF = struct.Struct(">c16sQ32s")
+RECORDING_END = b"WGREND\r\n"
+_RECORDING_END = struct.Struct(">II8s")
+_RECORDING_FRAME = struct.Struct(">4sIII")
+_SEAL = struct.Struct(">32s32s32sQ")
 
 
 class Unreadable(Exception):
@@ -624,6 +628,100 @@ def verify_lines(lines, report, witnesses=(), trusted=(), margin_seconds=MARGIN_
     return verifier
 
 
+def verify_recording(path, report, trusted=(), known=()):
+    """Check a sealed recording (docs/recordings.md): every byte against the signed digest, and the signature.
+
+    What is inside is compressed and perhaps encrypted; that each event is the one of its chain was checked when the
+    recording was sealed, and is checked again by `manage.py compact_recordings --verify`.
+
+    Raises:
+        Unreadable: it is no recording.
+    """
+    keys = Keys(trusted)
+    for members in known:
+        keys.add(members, report, trusted=True)
+    with open(path, "rb") as file:
+        if file.read(len(RECORDING_MAGIC)) != RECORDING_MAGIC:
+            raise Unreadable("The file is no recording.")
+        size = file.seek(0, 2)
+        file.seek(max(size - _RECORDING_END.size, 0))
+        trailer = file.read(_RECORDING_END.size)
+        index_length, length, end = (
+            _RECORDING_END.unpack(trailer) if len(trailer) == _RECORDING_END.size else (0, 0, b"")
+        )
+        manifest_at = size - _RECORDING_END.size - length
+        if end != RECORDING_END or length > 65_536 or manifest_at < len(RECORDING_MAGIC) + 4 + index_length:
+            report.problem("recording", "the recording has no end: it was cut off, or its last bytes were changed")
+            return
+        file.seek(manifest_at)
+        try:
+            raw = file.read(length)
+            manifest = json.loads(raw)
+            chain, stated = bytes.fromhex(manifest["chain"]), manifest["content_sha256"]
+            events, frames, kid = manifest["events"], manifest["frames"], manifest["key"]
+            public, signature = base64.b64decode(manifest["public_key"]), base64.b64decode(manifest["signature"])
+        except (KeyError, TypeError, ValueError):
+            report.problem("recording", "the manifest of the recording cannot be read")
+            return
+        header, found = _walked(file, manifest_at - index_length)
+        content = sha256()
+        file.seek(0)
+        left = manifest_at
+        while left:
+            piece = file.read(min(left, 1024 * 1024))
+            content.update(piece)
+            left -= len(piece)
+    if content.hexdigest() != stated:
+        where = "a frame" if found is None else "its bytes"
+        report.problem("recording", f"the recording was changed: {where} are not those that were sealed")
+    elif found != (frames, events) or raw != _canonical(manifest, public, signature):
+        report.problem("recording", "the recording does not have the frames and events that its manifest states")
+    message = b"wardgate.recording.v1\0" + _SEAL.pack(header, content.digest(), chain, events)
+    if kid != kid_of(public) or not is_signed(public, signature, message):
+        report.problem("recording", "the signature of the recording does not fit", key=kid)
+    keys.public.setdefault(kid, public)
+    if keys.trusted and (not keys.is_trusted(kid) or keys.public[kid] != public):
+        report.problem("key", f"the recording is signed by {kid}, which is neither trusted nor vouched for", key=kid)
+    elif not keys.trusted:
+        report.notes.append(f"no key was named as trusted: compare {kid} with the one that you know, or use --trust")
+    report.events = events
+
+
+def _canonical(manifest, public, signature):
+    """Return the manifest as it was written, so that not one byte of it can be another."""
+    exact = {
+        "algorithm": "Ed25519",
+        "events": manifest["events"],
+        "frames": manifest["frames"],
+        "key": manifest["key"],
+        "public_key": base64.b64encode(public).decode(),
+        "signature": base64.b64encode(signature).decode(),
+        "chain": manifest["chain"].lower(),
+        "content_sha256": manifest["content_sha256"].lower(),
+    }
+    return json.dumps(exact, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _walked(file, until):
+    """Return the SHA-256 of the header, and how many frames and events there are; None when they do not fit."""
+    file.seek(len(RECORDING_MAGIC))
+    (length,) = struct.unpack(">I", file.read(4))
+    if length > 65_536:
+        return b"\0" * 32, None
+    header = sha256(file.read(length)).digest()
+    at, frames, events = file.tell(), 0, 0
+    while at < until:
+        head = file.read(_RECORDING_FRAME.size)
+        if len(head) < _RECORDING_FRAME.size:
+            return header, None
+        mark, first, second, count = _RECORDING_FRAME.unpack(head)
+        if mark != b"FRME":
+            return header, None
+        frames, events = frames + 1, events + count
+        at = file.seek(first + second, 1)
+    return header, ((frames, events) if at == until else None)
+
+
 def _object(line, number):
     try:
         members = json.loads(line)
@@ -648,6 +746,27 @@ def read_witness(path):
                 yield entry
 
 
+def read_keys(path):
+    """Yield the public keys of an export or of copies of checkpoints."""
+    for line in _lines(path):
+        if _EVENT.match(line):
+            return
+        try:
+            members = json.loads(line[line.index(b"{") :])
+        except ValueError:
+            continue
+        key = members if members.get("type") == "key" else members.get("key")
+        if isinstance(key, dict):
+            yield key
+
+
+def _is_recording(path):
+    if path == "-":
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(RECORDING_MAGIC)) == RECORDING_MAGIC
+
+
 def _lines(path):
     if path == "-":
         yield from sys.stdin.buffer
@@ -665,6 +784,9 @@ def main(arguments=None):
     parser.add_argument("file", help="the export, or `-`")
     parser.add_argument("--witness", action="append", default=[], metavar="FILE", help="copies of checkpoints")
     parser.add_argument("--trust", action="append", default=[], metavar="KID", help="a key that you know")
+    parser.add_argument(
+        "--keys", action="append", default=[], metavar="FILE", help="an export or copies whose keys to trust"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--most", type=int, default=MOST_PROBLEMS, help="most problems to print (default 20)")
     parser.add_argument(
@@ -681,6 +803,12 @@ def main(arguments=None):
         witnesses = [entry for path in options.witness for entry in read_witness(path)]
         if options.witness and not witnesses:
             raise Unreadable("There is no checkpoint in what --witness names.")
+        known = [members for path in options.keys for members in read_keys(path)]
+        if _is_recording(options.file):
+            verify_recording(options.file, report, options.trust, known)
+            _print(report, time.monotonic() - began, options.json)
+            return 0 if report.holds else 1
+        options.trust += [members.get("kid", "") for members in known]
         verify_lines(
             _lines(options.file), report, witnesses, options.trust, margin_seconds=options.margin, progress=progress
         )
