@@ -89,6 +89,7 @@ facts = st.builds(
     arguments=st.sampled_from(
         [{}, {"n": 7}, {"n": "7"}, {"q": "drop table x"}, {"q": "((("}, {"q": "rm -rf /", "n": 1}, None]
     ),
+    input=st.sampled_from([{}, {"q": "drop table x"}]),
     history=st.sampled_from(
         [None, History(), History([Past(NOW - 9, "w", "f", labels=("untrusted",)), Past(NOW - 5, "w", "f")])]
     ),
