@@ -19,7 +19,7 @@ def connections_visible_to(*, user: User) -> QuerySet[Connection]:
     """Return the connections that `user` may see: all with the permission, none without."""
     if not user.has_perm("connections.view_connection"):
         return Connection.objects.none()
-    return Connection.objects.select_related("credential")
+    return Connection.objects.select_related("credential").prefetch_related("owners")
 
 
 def credentials_visible_to(*, user: User) -> QuerySet[Credential]:
