@@ -305,3 +305,14 @@ def test_groups_of_differences_are_bounded_and_what_is_beyond_is_counted(orders,
             record.call(OPS, orders, f"tool_{number}")
     test = back_tested(grants=[])
     assert (len(test.differences), test.differences_total, test.summary["untold_differences"]) == (3, 5, 2)
+
+
+def test_many_calls_are_read_in_batches_and_not_one_by_one(orders, granted, monkeypatch, django_assert_max_num_queries):
+    monkeypatch.setattr(reading, "BATCH_EVENTS", 500)
+    with Recorded() as record:
+        for number in range(2_000):
+            record.call(OPS, orders, f"tool_{number % 50}", {"amount": number})
+    rules = [{"name": "limit", "effect": "deny", "condition": "args.amount >= 1500"}]
+    with django_assert_max_num_queries(200):
+        test = back_tested(guardrails=rules)
+    assert (test.calls_done, test.differences_total, len(test.differences)) == (2_000, 500, 50)
