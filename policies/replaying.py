@@ -215,14 +215,15 @@ class Replayer:
         if arguments is None:
             return Judged(why=REQUEST_UNREADABLE)
         masked = self._masked(call, arguments) if "args" in plan.looks_at else frozenset()
+        answers = _answers(request)
         memo = b""
-        if plan.depends_on_arguments_alone and masked is not None and not masked:
+        if plan.depends_on_arguments_alone and masked is not None and not masked and not answers:
             memo = orjson.dumps(arguments, option=orjson.OPT_NON_STR_KEYS)
             if (known := plan.answers.get(memo)) is not None:
                 return known
         history, unsure = self._history(plan, call)
         unknown = self._unknown(plan, masked, unsure)
-        facts = Facts(call.at, call.caller.address, *_client(request), arguments, history)
+        facts = Facts(call.at, call.caller.address, *_client(request), arguments, history, answers)
         if unknown:
             return self._either_way(plan, facts, unknown, unsure=unsure)
         judged = _judged(decision(plan.policy, plan.somebody, plan.asked, facts))
@@ -422,6 +423,13 @@ def _arguments(request: Any, kind: Kind | None) -> Mapping[str, Any] | None:
     if not isinstance(params, dict):
         return {}
     found = params.get("arguments", {}) if kind in {"tool", "prompt"} else params
+    return found if isinstance(found, dict) else {}
+
+
+def _answers(request: Any) -> Mapping[str, Any]:
+    """Return what the client answers to questions of the tool (MCP 2026-07-28)."""
+    params = request.get("params") if isinstance(request, dict) else None
+    found = params.get("inputResponses") if isinstance(params, dict) else None
     return found if isinstance(found, dict) else {}
 
 
