@@ -169,3 +169,12 @@ def test_without_a_broker_a_back_test_waits_and_is_sent_later(
     monkeypatch.setattr(tasks.run_back_test, "delay", found.append)
     tasks.resume_back_tests()
     assert found == [str(test.pk)]
+
+
+def test_the_page_of_a_draft_leads_to_a_form_that_names_it(admin_client):
+    draft = services.draft_save(name="closed", document={}, now=timezone.now())
+    page = admin_client.get(reverse("admin:policies_policydraft_change", args=[draft.pk])).content.decode()
+    link = f"{reverse('admin:policies_backtest_add')}?draft={draft.pk}"
+    assert link in page
+    form = admin_client.get(link).content.decode()
+    assert f'<option value="{draft.pk}" selected' in form
