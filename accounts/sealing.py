@@ -30,6 +30,16 @@ def opened(kept: vault.Sealed, *, place: str, row_id: object) -> vault.Secret:
     return vault.open_sealed(_ring(), kept, aad=_binding(place, row_id))
 
 
+def sealed_again(kept: vault.Sealed, *, place: str, row_id: object) -> vault.Sealed:
+    """Return the secret sealed under the first master key; the same object when it is so already.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+        vault.CannotOpen: as `opened`.
+    """
+    return vault.rewrap(_ring(), kept, aad=_binding(place, row_id))
+
+
 def _binding(place: str, row_id: object) -> bytes:
     return f"{place}|{row_id}".encode()
 

@@ -155,7 +155,7 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-class ReportSerializer(serializers.Serializer):
+class PeriodReportSerializer(serializers.Serializer):
     """A report: members by its kind, see docs/reports.md."""
 
 
@@ -163,7 +163,7 @@ class ReportViewSet(viewsets.GenericViewSet):
     """Reports for a period; this takes the right to read the whole record, and is noted."""
 
     queryset = Event.objects.none()
-    serializer_class = ReportSerializer
+    serializer_class = PeriodReportSerializer
     required_scopes = scopes_by_method(read="audit")
     permission_classes = [ModelPermissions]
     pagination_class = None

@@ -331,6 +331,16 @@ class TestSaving:
             exports.export_sink_save(sink_id=sink.pk, target="https://elsewhere.example/hook", **values)
         assert "secret" in refused.value.error_dict
 
+    def test_a_secret_moves_to_a_new_master_key(self, settings: Any) -> None:
+        with http_service("webhook") as taken:
+            sink = sink_for("webhook", taken.url)
+            new = "next:QAV8a9ywfjRM36X1T4YTKDhiDVMKgdFkiz1XbXlsWoQ="
+            settings.WARDGATE_MASTER_KEYS = f"{new},{settings.WARDGATE_MASTER_KEYS}"
+            assert exports.secrets_seal_again() == (1, 0)
+            settings.WARDGATE_MASTER_KEYS = new
+            exports.export_sink_test(sink_id=sink.pk, now=NOW)
+            assert len(taken.ids) == 1
+
     def test_a_secret_is_not_in_the_row(self) -> None:
         sink = sink_for("webhook", "https://siem.example/hook")
         assert SECRET.encode() not in bytes(sink.ciphertext) + bytes(sink.wrapped_key)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.vault import KeyRing
@@ -333,3 +334,27 @@ def test_no_name_leads_out_of_the_folder(folder):
     for name in ("../outside.wgr", "/etc/passwd", "a/../../b", "", "a//b", "A.wgr"):
         with pytest.raises(StorageFailed):
             storage.Local(folder).source(name)
+
+
+def test_an_old_master_key_can_go_when_everything_is_sealed_again(settings):
+    session = finished()
+    RetentionRule.objects.create(connection=session.connection, is_encrypted=True)
+    before = entries(session)
+    compact(session)
+    leave(session)
+    new = "next:QAV8a9ywfjRM36X1T4YTKDhiDVMKgdFkiz1XbXlsWoQ="
+    settings.WARDGATE_MASTER_KEYS = f"{new},{settings.WARDGATE_MASTER_KEYS}"
+    assert recordings.keys_seal_again() == (1, 0)
+    assert recordings.keys_seal_again() == (0, 0)
+    settings.WARDGATE_MASTER_KEYS = new
+    assert list(recordings.recorded_of(session)) == before
+
+
+def test_a_key_that_does_not_open_is_said_to_be_stuck(settings):
+    session = finished()
+    RetentionRule.objects.create(connection=session.connection, is_encrypted=True)
+    compact(session)
+    settings.WARDGATE_MASTER_KEYS = "next:QAV8a9ywfjRM36X1T4YTKDhiDVMKgdFkiz1XbXlsWoQ="
+    assert recordings.keys_seal_again() == (0, 1)
+    with pytest.raises(CommandError, match="keep every master key"):
+        call_command("seal_again")
