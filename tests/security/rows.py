@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from datetime import timedelta
 from typing import Any, Final
+from uuid import uuid4
 
 from django.db import models
 from django.utils import timezone
@@ -17,6 +18,8 @@ HINTS: Final[dict[str, dict[str, Any]]] = {
     "accounts.rolegrant": {"role": "viewer", "user": "accounts.user"},
     "accounts.identityprovider": {"issuer": "https://idp-{n}.example.com"},
     "connections.connection": {"slug": "connection-{n}", "upstream_url": "https://c-{n}.example.com/mcp"},
+    "gateway_sessions.recording": {"session": "gateway_sessions.session"},
+    "gateway_sessions.savedview": {"is_shared": True},
     "policies.accessgrant": {"connection": "connections.connection", "principal": "accounts.principal"},
     "policies.maskingpattern": {"pattern": "[a-z]+"},
 }
@@ -41,7 +44,9 @@ def row_of(model: type[models.Model], **values: Any) -> Any:
 
 def _hinted(model: type[models.Model], name: str, hint: Any, number: int) -> Any:
     field = model._meta.get_field(name)
-    return row_of(field.related_model) if field.is_relation else str(hint).replace("{n}", str(number))
+    if field.is_relation:
+        return row_of(field.related_model)
+    return hint.replace("{n}", str(number)) if isinstance(hint, str) else hint
 
 
 def _value(field: Any, number: int) -> Any:
@@ -53,6 +58,8 @@ def _value(field: Any, number: int) -> Any:
             return timezone.now() + timedelta(hours=1)
         case models.JSONField():
             return {}
+        case models.UUIDField():
+            return uuid4()
         case models.BinaryField():
             return bytes(32)
         case models.BooleanField():
