@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,9 @@ from . import reading, selectors, timeline
 from .calls import CallView
 from .models import ReadEvent, Session, SessionStop
 from .panels import panel_of
+from .recordings import RecordingUnreadable
 from .search_query import Query, QueryRefused, parse
+from .session_exports import FORMATS
 
 STRICT = {
     "default-src": [NONE],
@@ -50,8 +53,16 @@ _LONGEST_SECONDS = 10**9
 
 
 def strict(view: Callable[..., HttpResponse]) -> Any:
-    """Decorate a page that shows what strangers wrote."""
-    return never_cache(csp_replace(STRICT)(view))
+    """Decorate a page that shows what strangers wrote, from wherever it is kept."""
+
+    @wraps(view)
+    def readable(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except RecordingUnreadable as error:
+            return render(request, "console/replay_unreadable.html", {"problem": str(error)}, status=503)
+
+    return never_cache(csp_replace(STRICT)(readable))
 
 
 @strict
@@ -78,7 +89,7 @@ def replay(request: HttpRequest, session_id: UUID) -> HttpResponse:
             session,
             may_read=may_read,
         )
-    return render(request, "console/replay.html", {**_common(request, session), **context})
+    return render(request, "console/replay.html", {**_common(request, session, may_read=may_read), **context})
 
 
 @strict
@@ -89,7 +100,7 @@ def call_page(request: HttpRequest, session_id: UUID, call_id: UUID) -> HttpResp
     _read(request, ReadEvent.Kind.CALL, session, call_id=call_id)
     call = _call(session, call_id, payloads=may_read)
     context = {"panel": panel_of(call, session, may_read=may_read), "moment": _seconds_into(session, call)}
-    return render(request, "console/replay_single.html", {**_common(request, session), **context})
+    return render(request, "console/replay_single.html", {**_common(request, session, may_read=may_read), **context})
 
 
 @strict
@@ -189,9 +200,10 @@ def _read(request: HttpRequest, kind: str, session: Session, *, call_id: UUID | 
     )
 
 
-def _common(request: HttpRequest, session: Session) -> dict[str, Any]:
+def _common(request: HttpRequest, session: Session, *, may_read: bool = False) -> dict[str, Any]:
     return {
         "session": session,
+        "files": list(FORMATS) if may_read else [],
         "stop": SessionStop.objects.filter(session=session).first(),
         "may_end": request.user.has_perm("gateway_sessions.end_session"),
         "messages": messages.get_messages(request),

@@ -13,6 +13,7 @@ from django.urls import reverse
 from accounts.models import ConsoleSession
 from sessions import panels, parts, reading, search_index, selectors
 from sessions.models import ReadEvent, RecordAccess, SessionStop
+from sessions.recordings import RecordingUnreadable
 from tests.support.record import START, Record
 
 pytestmark = pytest.mark.django_db
@@ -280,6 +281,24 @@ class TestEnding:
         assert "proof" in client.post(url_of(record, "end"), {"reason": "x"}).url
         assert not SessionStop.objects.exists()
         assert b"End session" in client.get(url_of(record)).content
+
+
+def test_a_recording_that_cannot_be_read_is_said_to_be(admin_client, record, monkeypatch):
+    def fail(*_, **__):
+        raise RecordingUnreadable("The recording cannot be read: its file is gone.")
+
+    call = record.call()
+    monkeypatch.setattr(selectors, "events_of", fail)
+    for place in (url_of(record), url_of(record, "call", call), url_of(record, "panel", call)):
+        answer = admin_client.get(place)
+        assert answer.status_code == 503
+        assert "its file is gone" in answer.content.decode()
+
+
+def test_the_files_of_a_session_are_offered_to_those_who_may_read_it(admin_client, client, django_user_model, record):
+    assert f"{record.session.pk}/har/" in page_of(admin_client, url_of(record))
+    client.force_login(permitted(django_user_model, "operator", "view_session", "see_all_sessions"))
+    assert f"{record.session.pk}/har/" not in page_of(client, url_of(record))
 
 
 def test_the_page_changes_nothing_and_is_not_kept_by_caches(admin_client, record):
