@@ -83,7 +83,9 @@ def _for(
     for request in waiting.annotate(decided=decided, handed=handed)[:SCAN]:
         owner = request.principal.owner_id
         approver = approving.Approver(user.pk, groups, own_name, is_owner=request.connection_id in owned)
-        if request.decided or approving.is_own(approver, str(request.principal_id), owner and str(owner)):
+        if request.decided or approving.is_own(
+            approver, str(request.principal_id), None if owner is None else str(owner)
+        ):
             continue
         try:
             stages = approving.read_stages(request.stages)

@@ -4,16 +4,20 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('connections', '0003_approvals'),
-        ('policies', '0010_approvals'),
+        ("connections", "0003_approvals"),
+        ("policies", "0010_approvals"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='approvalrule',
-            name='access_to',
-            field=models.ManyToManyField(blank=True, help_text='Connections to which people may ask for access for a time; this rule decides, its window bounds it.', related_name='access_rules', to='connections.connection'),
+            model_name="approvalrule",
+            name="access_to",
+            field=models.ManyToManyField(
+                blank=True,
+                help_text="Connections to which people may ask for access for a time; this rule decides, its window bounds it.",
+                related_name="access_rules",
+                to="connections.connection",
+            ),
         ),
     ]
