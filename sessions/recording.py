@@ -55,7 +55,7 @@ _FRAME_INDEX = struct.Struct(">QIIIIqq32s32s")
 _NONCE = struct.Struct(">IQ")
 _SEAL = struct.Struct(">32s32s32sQ")
 _HEAD_SECTION, _MESSAGE_SECTION, _INDEX = 1, 2, 3
-_TAG_BYTES = 16
+_PREFIX_BYTES = 8
 _PIECE = 1024 * 1024
 
 
@@ -126,6 +126,46 @@ class Call(NamedTuple):
     prefix: bytes
     first: int
     frames: tuple[int, ...]
+
+
+class Calls:
+    """The calls of a recording in the order in which they began; made one by one, for there may be very many.
+
+    Args:
+        prefixes: the first eight bytes of each id, one after the other.
+        firsts: the place of each one's first event.
+        counts: in how many frames each one is.
+        frames: those frames, call after call.
+    """
+
+    def __init__(self, prefixes: bytes, firsts: Sequence[int], counts: Sequence[int], frames: Sequence[int]) -> None:
+        self._prefixes, self._firsts, self._counts, self._frames = prefixes, firsts, counts, frames
+
+    def __len__(self) -> int:
+        return len(self._firsts)
+
+    def __getitem__(self, place: int) -> Call:
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return self._call(place, sum(self._counts[:place]))
+
+    def __iter__(self) -> Iterator[Call]:
+        begin = 0
+        for place, count in enumerate(self._counts):
+            yield self._call(place, begin)
+            begin += count
+
+    def beginning_with(self, prefix: bytes) -> Iterator[Call]:
+        """Yield the calls whose ids begin so: the one that is looked for, and hardly ever another."""
+        at = self._prefixes.find(prefix)
+        while at >= 0:
+            if at % _PREFIX_BYTES == 0:
+                yield self[at // _PREFIX_BYTES]
+            at = self._prefixes.find(prefix, at + 1)
+
+    def _call(self, place: int, begin: int) -> Call:
+        prefix = self._prefixes[_PREFIX_BYTES * place : _PREFIX_BYTES * (place + 1)]
+        return Call(prefix, self._firsts[place], tuple(self._frames[begin : begin + self._counts[place]]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +332,6 @@ class Recording:
             raise RecordingDamaged("cut_off", "The recording is cut off.")
         self.manifest = _json(self._read(self._manifest_at, manifest_length))
         self.frames, self.calls = self._indexed(self._read(self._index_at, index_length))
-        self._by_prefix: dict[bytes, list[int]] | None = None
         self._kept: tuple[int, bool, list[Recorded]] | None = None
 
     @property
@@ -321,11 +360,8 @@ class Recording:
         Raises:
             RecordingDamaged: a frame cannot be read.
         """
-        if self._by_prefix is None:
-            self._by_prefix = {}
-            for place, call in enumerate(self.calls):
-                self._by_prefix.setdefault(call.prefix, []).append(place)
-        numbers = {number for place in self._by_prefix.get(call_id[:8], ()) for number in self.calls[place].frames}
+        found = self.calls.beginning_with(call_id[:_PREFIX_BYTES]) if len(call_id) == 16 else ()
+        numbers = {number for call in found for number in call.frames}
         return [
             event
             for number in sorted(numbers)
@@ -397,11 +433,11 @@ class Recording:
     def _stored(self, frame: Frame) -> bytes:
         return self._read(frame.offset, _FRAME_HEAD.size + frame.head_length + frame.message_length)
 
-    def _indexed(self, stored: bytes) -> tuple[list[Frame], list[Call]]:
+    def _indexed(self, stored: bytes) -> tuple[list[Frame], Calls]:
         cursor = Cursor(_unpacked(stored, self._cipher, self._header, _INDEX, 0))
         frame_count, call_count = cursor.number(4), cursor.number(4)
         frames = [Frame(*_FRAME_INDEX.unpack(piece)) for piece in cursor.pieces(frame_count, _FRAME_INDEX.size)]
-        prefixes = cursor.pieces(call_count, 8)
+        prefixes = cursor.take(_PREFIX_BYTES * call_count)
         firsts = cursor.column("I", call_count)
         counts = cursor.column("I", call_count)
         numbers = cursor.column("I", sum(counts))
@@ -412,14 +448,9 @@ class Recording:
                 raise RecordingDamaged("bad_index", "The index does not fit the frames.")
             at += _FRAME_HEAD.size + frame.head_length + frame.message_length
             first += frame.events
-        if at != self._index_at or any(number >= frame_count for number in numbers):
+        if at != self._index_at or max(numbers, default=-1) >= frame_count:
             raise RecordingDamaged("bad_index", "The index does not fit the frames.")
-        places = iter(numbers)
-        calls = [
-            Call(prefix, begin, tuple(next(places) for _ in range(count)))
-            for prefix, begin, count in zip(prefixes, firsts, counts, strict=True)
-        ]
-        return frames, calls
+        return frames, Calls(prefixes, firsts, counts, numbers)
 
     def _read(self, offset: int, length: int) -> bytes:
         return _exactly(self._source, offset, length)

@@ -149,6 +149,19 @@ def test_one_call_is_read_without_reading_the_rest() -> None:
     assert found.call(b"x" * 16) == []
 
 
+def test_a_call_is_found_by_its_whole_id_alone() -> None:
+    ids = [b"\1" * 16, b"\1" * 8 + b"\2" * 8, b"\2" * 8 + b"\1" * 8, b"\0" + b"\1" * 15]
+    events = chained([(0, call, "a:b:c", b"{}", b"%d" % place) for place, call in enumerate(ids * 2)])
+    found = Recording(Bytes(written(events)))
+    assert len(found.calls) == 4
+    assert [found.calls[place] for place in range(4)] == list(found.calls)
+    for place, call in enumerate(ids):
+        assert [event.id for event in found.call(call)] == [100 + place, 104 + place]
+    assert found.call(b"\1" * 8) == []
+    with pytest.raises(IndexError):
+        found.calls[4]
+
+
 def test_calls_are_listed_in_the_order_in_which_they_began() -> None:
     events = plain(1200, calls=600)
     found = Recording(Bytes(written(events)))
@@ -304,7 +317,7 @@ def survive(data: bytes) -> None:
     for attempt in (
         lambda: list(recording.salvage(Bytes(data))),
         lambda: list(Recording(Bytes(data)).entries()),
-        lambda: [Recording(Bytes(data)).call(call.prefix) for call in Recording(Bytes(data)).calls[:5]],
+        lambda: [Recording(Bytes(data)).call(call.prefix * 2) for call in list(Recording(Bytes(data)).calls)[:5]],
         lambda: Recording(Bytes(data)).verify(TRUSTED),
     ):
         try:
