@@ -11,7 +11,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve, reverse
 
 from accounts import roles, services
 from accounts.models import RoleGrant, User
@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[3]
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 OWN = {"api-tokens", "logins", "accounts.apitoken"}
 """What everybody has of their own, and where others' rows take the permission."""
+BY_ANOTHER_PERMISSION = {("approvals", "post"): "policies.request_access_approvalrequest"}
+"""Where the permission is not the one of the method: nobody adds a held call, but people ask for access."""
 FOR_EVERYBODY = {
     "index",
     "account",
@@ -102,6 +104,14 @@ def test_a_role_opens_exactly_its_pages(browser, admin_client, role):
     assert wrong == {}
 
 
+def is_route(path):
+    try:
+        resolve(path)
+    except Resolver404:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("role", Role)
 def test_a_role_reaches_exactly_its_resources(browser, admin_client, role):
     client = browser(role)
@@ -114,9 +124,12 @@ def test_a_role_reaches_exactly_its_resources(browser, admin_client, role):
         verbs = {"get": "view", "post": "add", "put": "change", "patch": "change", "delete": "delete"}
         for method, verb in verbs.items():
             path = f"/api/v1/{prefix}/" if method in {"get", "post"} else f"/api/v1/{prefix}/{NOWHERE}/"
+            if not is_route(path):
+                continue
+            permission = BY_ANOTHER_PERMISSION.get((prefix, method), f"{app}.{verb}_{name}")
             given = {} if method == "get" else {"data": json.dumps({"x": 1}), "content_type": "application/json"}
             expected = getattr(admin_client, method)(path, **given).status_code
-            if f"{app}.{verb}_{name}" not in PERMISSIONS[role] and expected != 405:
+            if permission not in PERMISSIONS[role] and expected != 405:
                 expected = 403
             status = getattr(client, method)(path, **given).status_code
             if status != expected and not (expected == 405 and status == 403):
@@ -135,7 +148,7 @@ def routes(patterns, prefix=""):
 
 def filled(route):
     """A path for the route, with values that fit and name nothing."""
-    values = {"uuid": NOWHERE, "int": "0", "path": NOWHERE, "str": "x"}
+    values = {"uuid": NOWHERE, "int": "0", "path": NOWHERE, "str": "x", "slug": "x"}
     path = re.sub(r"<(?:(\w+):)?\w+>", lambda found: values[found[1] or "str"], route)
     path = re.sub(r"\(\?P<app_label>[^)]*\)|\(\?P<\w+>.+\)", "x", path)
     return "/" + re.sub(r"\^|\$|\\Z|\\", "", path)
