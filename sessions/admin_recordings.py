@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -34,13 +34,19 @@ _TO_PROVE = 20
 @require_safe
 def download(request: HttpRequest, recording_id: UUID) -> HttpResponseBase:
     """Send the file of a recording as it is kept, and say so in the record of readings."""
-    return downloads.recording_file(request, recording_id=recording_id, now=timezone.now())
+    try:
+        return downloads.recording_file(request, recording_id=recording_id, now=timezone.now())
+    except recordings.RecordingUnreadable as error:
+        return _told(error)
 
 
 @require_safe
 def export(request: HttpRequest, session_id: UUID, kind: str) -> HttpResponseBase:
     """Send a session as a file, and say so in the record of readings."""
-    return downloads.session_export(request, session_id=session_id, kind=kind, now=timezone.now())
+    try:
+        return downloads.session_export(request, session_id=session_id, kind=kind, now=timezone.now())
+    except recordings.RecordingUnreadable as error:
+        return _told(error)
 
 
 @admin.register(Recording)
@@ -266,6 +272,10 @@ class TombstoneAdmin(EvidenceAdmin):
     def shown_signature(self, row: Tombstone) -> str:
         """Return the signature in hexadecimal."""
         return bytes(row.signature).hex()
+
+
+def _told(error: Exception) -> HttpResponse:
+    return HttpResponse(str(error), status=503, content_type="text/plain; charset=utf-8")
 
 
 def _preformatted(text: str) -> SafeString:

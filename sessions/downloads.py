@@ -62,6 +62,7 @@ def session_export(request: Any, *, session_id: UUID, kind: str, now: datetime) 
     Raises:
         PermissionDenied: the person may not read contents of that session.
         Http404: there is no such session that they may see, or no such format.
+        RecordingUnreadable: its events are only in a recording, which is damaged or gone.
     """
     user = person_of(request)
     session = selectors.sessions_visible_to(user=user).filter(pk=session_id).first()
@@ -69,6 +70,8 @@ def session_export(request: Any, *, session_id: UUID, kind: str, now: datetime) 
         raise Http404
     if not selectors.contents_visible_to(user=user, session=session):
         raise PermissionDenied
+    # What cannot be read is said now: an answer that has begun could only break off.
+    next(iter(selectors.events_of(session, payloads=False)), None)
     written, content_type = session_exports.FORMATS[kind]
     reading.reading_add(
         reader=reading.reader_of(request),

@@ -169,3 +169,35 @@ def test_a_recording_that_was_deleted_is_no_longer_there_to_take():
     retention.retention_apply(now=timezone.now())
     assert browser_of("auditor").get(api("recording-file", row.pk)).status_code == 404
     assert recordings.recording_digest_of(session=session) == (1, 1)
+
+
+def test_a_replay_of_a_damaged_recording_says_so_and_shows_nothing_else(folder):
+    session = finished()
+    row = compact(session)
+    leave(session)
+    (folder / row.name).write_bytes(b"gone")
+    client = browser_of("auditor")
+    client.raise_request_exception = False
+    page = client.get(reverse("admin:gateway_sessions_session_replay", args=[session.pk]))
+    assert page.status_code == 503
+    assert "cannot be read" in page.content.decode()
+    assert client.get(api("session-calls", session.pk)).json()["code"] == "recording_unreadable"
+    exported = client.get(api("session-export-detail", session.pk) + "?kind=csv")
+    assert (exported.status_code, exported.json()["code"]) == (409, "recording_unreadable")
+    for url in (
+        reverse("admin:gateway_sessions_recording_export", args=[session.pk, "csv"]),
+        reverse("admin:gateway_sessions_recording_export", args=[session.pk, "har"]),
+    ):
+        assert client.get(url).status_code == 503
+    (folder / row.name).unlink()
+    assert client.get(reverse("admin:gateway_sessions_recording_file", args=[row.pk])).status_code == 503
+
+
+def test_a_replay_reads_a_session_whose_events_have_left():
+    session = finished()
+    client = browser_of("auditor")
+    url = reverse("admin:gateway_sessions_session_replay", args=[session.pk])
+    before = client.get(url).content.decode().count("get_order")
+    compact(session)
+    leave(session)
+    assert client.get(url).content.decode().count("get_order") == before > 0
