@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,9 @@ import pytest
 from gateway_project.embedded import Postgres
 from tests.support.database import fresh_database, migrate
 from tests.support.gateway import LiveGateway, gateway_running
-from tests.support.servers import wait_until
+from tests.support.servers import ROOT, wait_until
 from tests.support.upstream import ScriptedUpstream
+from tests.support.verifying import verified
 
 from .calls import post, tool
 
@@ -95,4 +99,51 @@ def test_after_a_restart_of_the_database_the_same_process_goes_on_with_the_same_
             what="a served call",
         )
         wait_until(lambda: covers_everything(gateway), seconds=10, what="a checkpoint after the restart")
+        assert_one_chain(checkpoints(gateway))
+
+
+def test_the_key_changes_under_load_and_every_checkpoint_is_signed_by_one_that_is_vouched_for(
+    gateway_seed: dict[str, Any], tmp_path: Path
+) -> None:
+    rotate = (
+        "import django; django.setup(); from django.utils import timezone; "
+        "from sessions.checkpoint_keys import checkpoint_key_rotate; checkpoint_key_rotate(now=timezone.now())"
+    )
+    quick = {"WARDGATE_CHECKPOINT_EVENTS": "2"}
+    with gateway_running(gateway_seed, tmp_path, environment=quick) as gateway:
+        is_over = threading.Event()
+        answers: list[int] = []
+
+        def call() -> None:
+            while not is_over.is_set():
+                answers.append(post(gateway, tool("get_order", order=len(answers))).status_code)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        try:
+            for kids in (1, 2, 3):
+                wait_until(
+                    lambda kids=kids: len({row["kid"] for row in checkpoints(gateway)}) == kids,  # type: ignore[misc]
+                    seconds=30,
+                    what="a checkpoint by the new key",
+                )
+                if kids < 3:
+                    subprocess.run(
+                        [sys.executable, "-c", rotate], cwd=ROOT, env=gateway.environment, check=True, timeout=60
+                    )
+        finally:
+            is_over.set()
+            caller.join(20)
+        gateway.stop()
+        assert set(answers) == {200}
+        first = checkpoints(gateway)[0]["kid"]
+        done = subprocess.run(
+            [sys.executable, "manage.py", "record_export"],
+            cwd=ROOT,
+            env=gateway.environment,
+            capture_output=True,
+            check=True,
+        )
+        report = verified(done.stdout.decode().split("\n"), trusted=[first])
+        assert report.problems == []
         assert_one_chain(checkpoints(gateway))
