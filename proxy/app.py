@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 _SESSION_ID = b"mcp-session-id"
 _FORWARDED = b"x-forwarded-for"
+_APPROVAL_WAIT = b"x-approval-wait"
 _ADDRESS = "wardgate.address"
 _CLIENT_INFO = "io.modelcontextprotocol/clientInfo"
 
@@ -340,6 +341,7 @@ class GatewayApp:
             client=_client_info(message),
             agent=request.headers.get(b"user-agent", b"").decode("latin-1"),
             accepts_stream=b"text/event-stream" in request.headers.get(b"accept", b""),
+            patience=_patience(request.headers.get(_APPROVAL_WAIT)),
         )
         if starts:
             call.seal = lambda upstream_id, version: self._seal.seal(
@@ -563,3 +565,8 @@ def _client_info(message: mcp.Request | mcp.Notification | mcp.Response | None) 
     if not isinstance(info, dict):
         return "", ""
     return tuple(value if isinstance(value := info.get(key), str) else "" for key in ("name", "version"))  # type: ignore[return-value]
+
+
+def _patience(value: bytes | None) -> float | None:
+    """Return for how many seconds a client says that it waits for an approval; None when it does not say it well."""
+    return float(value) if value is not None and value.isdigit() and len(value) < 8 else None

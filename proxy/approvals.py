@@ -72,6 +72,12 @@ class HeldRecorder(Protocol):
     def answered(self, call: Call, masked: Masked) -> Awaitable[None]:
         """Record what the gateway itself answers; raises RecordUnavailable."""
 
+    def frame(self, call: Call, masked: Masked, *, kind: str) -> Awaitable[None]:
+        """Record a message that is about to go to the client; raises RecordUnavailable."""
+
+    def decided(self, call: Call, standing: Standing) -> Awaitable[None]:
+        """Record what became of the request."""
+
     def denied(self, call: Call, verdict: Deny | Hold) -> Awaitable[None]:
         """Record that the call does not run; raises RecordUnavailable."""
 
@@ -174,7 +180,7 @@ class HeldCalls:
         call, standing = waiter.call, waiter.standing
         task_id = self._task_ids.make(standing.code, call.identity, call.route)
         masked = call.policy.masker.mask(held_tasks.created(call, standing, task_id, time.time()), call.keep)
-        await self._recorder.answered(call, masked)
+        await self._recorder.frame(call, masked, kind="result")
         # The call of the request ends with its answer; what waits on is looked after by itself.
         waiter.call = replace(call)
         self._waiting.setdefault(standing.request_id, set()).add(waiter)
@@ -275,6 +281,8 @@ class HeldCalls:
         return False
 
     async def _patience(self, call: Call) -> float | None:
+        if call.patience is not None:
+            return call.patience
         with contextlib.suppress(Unreachable):
             return await self._store.patience(call)
         return None
@@ -368,6 +376,7 @@ class HeldCalls:
                 raise ClientGone
             return Resolved(refusal, way)
         _take_over(call, claim)
+        self._recorder.decided(call, standing)
         return Resolved(Allow(hold.rule, f"approved: {standing.code}", hold.attributes), way)
 
     def _why_not_now(self, call: Call, hold: Hold) -> Deny | None:
@@ -414,6 +423,8 @@ class HeldCalls:
 
     async def _answer(self, call: Call, standing: Standing, text: str, way: ReplyPort, *, may_repeat: bool) -> None:
         assert isinstance(call.message, mcp.Request)  # noqa: S101 - `resolve` has looked
+        if standing.state != "held":
+            self._recorder.decided(call, standing)
         await self._recorder.denied(call, Hold(standing.rule, f"{standing.state}: {standing.code}"))
         meta = {
             errors.META: {"rule": standing.rule, "event": call.call_id.hex()},

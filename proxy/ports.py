@@ -112,6 +112,8 @@ class Call:
     client: tuple[str, str] = ("", "")
     agent: str = ""
     accepts_stream: bool = False
+    patience: float | None = None
+    """For how many seconds the client says that it waits for an approval (`X-Approval-Wait`)."""
     claim: bytes | None = None
     """The use of an approval that the intent consumes (16 bytes)."""
     approval: str = ""

@@ -139,7 +139,16 @@ class Recorder:
         _add_policy(body, call, hold)
         payload = self._request(call, body)
         self._name_caller(call, body)
-        return self._append(call, "gateway:call:held", body, payload, self.refuse_seconds)
+        return self._append(call, "approval:request:held", body, payload, self.refuse_seconds)
+
+    def decided(self, call: Call, standing: Standing) -> Awaitable[None]:
+        """Record what became of the request of a held call; the event that follows waits for it."""
+        body: dict[str, object] = {"approval": standing.code, "rule": standing.rule}
+        if standing.decided_by:
+            body["decided_by"] = standing.decided_by
+        if standing.reason:
+            body["reason"] = standing.reason
+        return self._append(call, f"approval:request:{standing.state}", body, None, None)
 
     def answered(self, call: Call, masked: Masked) -> Awaitable[None]:
         """Record what the gateway itself answers, such as where a held call stands."""

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import zstandard
 
-OPENINGS = ("gateway:call:intent", "gateway:call:denied", "client:message:relayed")
+OPENINGS = ("gateway:call:intent", "gateway:call:denied", "gateway:call:answered", "client:message:relayed")
 """The names of events that begin a call; each call has exactly one of them."""
 
 OUTCOMES = {
@@ -24,7 +24,7 @@ OUTCOMES = {
 }
 """The names of events that end a call, and the state that each leaves it in."""
 
-CLOSINGS = frozenset({*OUTCOMES, "gateway:call:denied", "client:message:relayed"})
+CLOSINGS = frozenset({*OUTCOMES, "gateway:call:denied", "gateway:call:answered", "client:message:relayed"})
 """The names of events after which a call has no more."""
 
 OPEN = "open"
@@ -39,7 +39,9 @@ TROUBLES = frozenset({"upstream_error", "not_sent", "aborted_by_client", "outcom
 SLOW_US = 1_000_000
 """A call that takes this many microseconds is marked as slow."""
 
-WAITING = frozenset({"opened", "requested", "joined", "shown", "seen", "viewed", "notified", "reminded", "waiting"})
+WAITING = frozenset(
+    {"held", "opened", "requested", "joined", "shown", "seen", "viewed", "notified", "reminded", "waiting"}
+)
 """Last parts of the names of approval events that decide nothing."""
 
 APPROVAL = "approval:"
@@ -293,6 +295,10 @@ def _open(call: CallView, event: Entry, body: dict[str, Any]) -> None:
         call.waiting_us = max(0, _microseconds(event.at - call.received_at))
     if event.name == "gateway:call:denied":
         call.state, call.ended_at, call.total_us = "denied", event.at, call.waiting_us
+    elif event.name == "gateway:call:answered":
+        # What is kept is the answer of the gateway itself.
+        call.request, call.state, call.ended_at, call.total_us = None, "completed", event.at, call.waiting_us
+        call.messages.append(Message(event.at, "result", payload_text(event.payload), {}))
     elif event.name == "client:message:relayed":
         call.state = "relayed"
 

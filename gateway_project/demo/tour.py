@@ -59,7 +59,9 @@ async def take(url: str, token: str, *, mode: str) -> tuple[str, list[Seen]]:
     Raises:
         httpx2.HTTPError, MCPError: there was no connection at all; a refused step is only an answer.
     """
-    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=STEP_SECONDS) as http:
+    # Nobody approves during the tour, so the held call ends soon, and its request stays in the inbox.
+    headers = {"Authorization": f"Bearer {token}", "X-Approval-Wait": "1"}
+    async with httpx2.AsyncClient(headers=headers, timeout=STEP_SECONDS) as http:
         transport = streamable_http_client(url, http_client=http)
         info = Implementation(name=CLIENT_NAME, version="1")
         async with Client(transport, mode=mode, client_info=info) as client:

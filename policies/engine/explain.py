@@ -14,17 +14,14 @@ MAX_REASON_CHARACTERS = 300
 def sentence(verdict: Verdict, call: Call) -> str:
     """Say what became of `call` and what to do now; the same inputs always give the same text.
 
-    A hold is worded for a gateway that has no approvals configured: where they are, the approval says its own.
+    A hold is worded for a call that nobody was asked about: where somebody is, the request for approval says its own.
     """
     what = f'"{_line(call.name or call.method, MAX_NAME_CHARACTERS)}"'
     if isinstance(verdict, Allow):
         return f"Allowed: {what}."
     rule = f'"{_line(verdict.rule, MAX_NAME_CHARACTERS)}"'
     if isinstance(verdict, Hold):
-        return (
-            f"NOT EXECUTED. {what} needs approval (policy {rule}), and approval is not configured on this gateway. "
-            "Do not retry or work around it; ask the user."
-        )
+        return f"NOT EXECUTED. {what} needs approval (policy {rule}). Do not retry or work around it; ask the user."
     if verdict == NO_GRANT:
         return "NOT EXECUTED. You have no access to this connection. Do not retry; ask the user to request access."
     if verdict == NO_RULE:

@@ -52,12 +52,12 @@ def test_an_echoed_credential_never_comes_back(live_gateway: LiveGateway, upstre
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("delete_order", "blocked by policy"), ("refund_order", "approval is not configured")],
+    [("delete_order", "blocked by policy"), ("refund_order", "needs approval APR-")],
 )
 def test_a_refused_call_is_an_error_result_and_the_upstream_sees_nothing(
     live_gateway: LiveGateway, upstream: ScriptedUpstream, name: str, words: str
 ) -> None:
-    answer = post(live_gateway, tool(name))
+    answer = post(live_gateway, tool(name), accept="application/json", x_approval_wait="1")
     assert answer.status_code == 200
     assert answer.json()["result"]["isError"] is True
     assert words in answer.json()["result"]["content"][0]["text"]

@@ -96,7 +96,12 @@ def test_an_approved_call_runs_with_the_bytes_that_were_held_and_its_client_gets
     assert request(live_gateway, waiting["code"])["state"] == "used"
     live_gateway.wait_for_outcomes()
     events = [call["events"] for call in live_gateway.calls() if call["name"] == "refund_order"]
-    assert events[-1] == ["gateway:call:held", "gateway:call:intent", "gateway:call:completed"]
+    assert events[-1] == [
+        "approval:request:held",
+        "approval:request:approved",
+        "gateway:call:intent",
+        "gateway:call:completed",
+    ]
     intent = live_gateway.events("gateway:call:intent")[-1]["body"]
     assert (intent["approval"], intent["rule"]) == (waiting["code"], "refunds wait")
     [use] = live_gateway.sql("SELECT consumed_at FROM policies_approvaluse WHERE request_id = %s", waiting["id"])

@@ -25,8 +25,8 @@ DROP = Call("tools/call", "tool", "drop_table")
         ),
         (
             Hold("two eyes", "risky"),
-            'NOT EXECUTED. "drop_table" needs approval (policy "two eyes"), and approval is not configured on this '
-            "gateway. Do not retry or work around it; ask the user.",
+            'NOT EXECUTED. "drop_table" needs approval (policy "two eyes"). Do not retry or work around it; ask the '
+            "user.",
         ),
         (NO_RULE, 'NOT EXECUTED. No policy allows "drop_table". Do not retry or work around it; ask the user.'),
         (
