@@ -20,6 +20,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F, Max, Q, QuerySet
+from django.db.models.functions import Length
 
 from accounts import addresses, sealing, vault
 from accounts.exceptions import DomainError
@@ -41,6 +42,10 @@ _LOCK: Final = 0x57474558
 _SYSLOG = re.compile(r"(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})")
 _LONGEST_MESSAGE: Final = 32 * 1024
 """Characters of a message that go along; the record has all of it."""
+_LONGEST_PAYLOAD: Final = 1024 * 1024
+_PAYLOADS: Final = 16 * 1024 * 1024
+"""Stored bytes of one message, and of all messages of a batch, that are read."""
+TOO_LONG: Final = "(too long to be sent along; the record has it)"
 
 
 class ExportFailed(DomainError):
@@ -231,7 +236,8 @@ def _next_batch(sink: ExportSink, size: int) -> _Batch | None:
     instances = GatewayInstance.objects.exclude(pk__in=done).order_by("started_at").values_list("pk", "ended_at")
     for instance, ended_at in instances:
         seq = cursors[instance].seq if instance in cursors else 0
-        rows = list(Event.objects.filter(instance=instance, seq__gt=seq).order_by("seq")[:size])
+        events = Event.objects.filter(instance=instance, seq__gt=seq).order_by("seq")
+        rows = list(events.defer("payload").annotate(length=Length("payload"))[:size])
         if rows:
             return _Batch(instance, rows[-1].seq, _records(sink, rows), False)
         if ended_at is not None:
@@ -289,7 +295,22 @@ def _records(sink: ExportSink, rows: list[Event]) -> list[Record]:
     ids = {row.session_id for row in wanted if row.session_id is not None}
     sessions = Session.objects.select_related("principal", "connection").in_bulk(ids)
     openings = _openings(rows, wanted)
-    return [_record(sink, row, sessions.get(row.session_id), openings) for row in wanted]
+    messages = _messages_of(wanted) if sink.includes_contents else {}
+    return [_record(sink, row, sessions.get(row.session_id), openings, messages.get(row.pk)) for row in wanted]
+
+
+def _messages_of(rows: list[Any]) -> dict[int, str]:
+    """Return the messages of events by row, as far as they fit into memory together; of others that they are longer."""
+    fitting: list[int] = []
+    total = 0
+    for row in rows:
+        if row.length and row.length <= _LONGEST_PAYLOAD and total + row.length <= _PAYLOADS:
+            fitting.append(row.pk)
+            total += row.length
+    found = {row.pk: TOO_LONG for row in rows if row.length}
+    for pk, payload in Event.objects.filter(pk__in=fitting).values_list("pk", "payload").iterator(chunk_size=100):
+        found[pk] = (payload_text(bytes(payload)) or "")[:_LONGEST_MESSAGE]
+    return found
 
 
 def _openings(rows: list[Event], wanted: list[Event]) -> dict[UUID, dict[str, Any]]:
@@ -303,13 +324,16 @@ def _openings(rows: list[Event], wanted: list[Event]) -> dict[UUID, dict[str, An
     return found
 
 
-def _record(sink: ExportSink, row: Event, session: Session | None, openings: dict[UUID, dict[str, Any]]) -> Record:
+def _record(
+    sink: ExportSink,
+    row: Event,
+    session: Session | None,
+    openings: dict[UUID, dict[str, Any]],
+    message: str | None,
+) -> Record:
     body = _members(row)
     opening = openings.get(row.call_id, {}) if row.call_id is not None else {}
     hits = body.get("hits")
-    message = None
-    if sink.includes_contents and row.payload is not None:
-        message = (payload_text(bytes(row.payload)) or "")[:_LONGEST_MESSAGE]
     return Record(
         instance=str(row.instance_id),
         seq=row.seq,

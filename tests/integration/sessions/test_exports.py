@@ -164,6 +164,18 @@ def test_contents_go_along_only_where_it_was_asked_for():
         assert "the masked answer" in json.dumps(taken.events[-1])
 
 
+def test_messages_that_are_too_long_together_are_not_read_into_memory(monkeypatch):
+    monkeypatch.setattr(exports, "_LONGEST_PAYLOAD", 300)
+    monkeypatch.setattr(exports, "_PAYLOADS", 500)
+    record = Record()
+    for size in (100, 100, 100, 100, 1000):
+        record.call(answers=({"jsonrpc": "2.0", "id": 1, "result": {"text": "x" * size}},))
+    with http_service("webhook") as taken:
+        run(sink_for("webhook", taken.url, includes_contents=True))
+    told = [event["message"] == exports.TOO_LONG for event in taken.events]
+    assert told == [False, False, False, True, True]
+
+
 def test_a_new_sink_gets_what_comes_from_now_on():
     record = recorded()
     with http_service("webhook") as taken:
