@@ -237,7 +237,7 @@ def _next_batch(sink: ExportSink, size: int) -> _Batch | None:
     for instance, ended_at in instances:
         seq = cursors[instance].seq if instance in cursors else 0
         events = Event.objects.filter(instance=instance, seq__gt=seq).order_by("seq")
-        rows = list(events.defer("payload").annotate(length=Length("payload"))[:size])
+        rows: list[Any] = list(events.defer("payload").annotate(length=Length("payload"))[:size])
         if rows:
             return _Batch(instance, rows[-1].seq, _records(sink, rows), False)
         if ended_at is not None:
@@ -309,7 +309,7 @@ def _messages_of(rows: list[Any]) -> dict[int, str]:
             total += row.length
     found = {row.pk: TOO_LONG for row in rows if row.length}
     for pk, payload in Event.objects.filter(pk__in=fitting).values_list("pk", "payload").iterator(chunk_size=100):
-        found[pk] = (payload_text(bytes(payload)) or "")[:_LONGEST_MESSAGE]
+        found[pk] = (payload_text(bytes(payload or b"")) or "")[:_LONGEST_MESSAGE]
     return found
 
 
