@@ -20,7 +20,7 @@ from accounts.rest_authentication import scopes_by_method
 from . import reading, search, search_index, selectors
 from .api import QueryField
 from .models import CallIndex, ReadEvent, RecordAccess, SavedView
-from .search_views import CATCH_UP_SECONDS
+from .search_views import CATCH_UP_EVENTS, CATCH_UP_SECONDS
 
 
 class FoundCallSerializer(serializers.ModelSerializer):
@@ -82,7 +82,7 @@ class CallSearchViewSet(GenericViewSet):
             detail=request.query_params.get("q", ""),
             now=timezone.now(),
         )
-        search_index.catch_up(seconds=CATCH_UP_SECONDS)
+        search_index.catch_up(seconds=CATCH_UP_SECONDS, batch_events=CATCH_UP_EVENTS)
         page = search.calls_found(
             user=request.user,  # type: ignore[arg-type]
             query=asked["q"],

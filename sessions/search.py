@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
@@ -28,6 +29,7 @@ from .search_query import Query
 
 PAGE_CALLS = 50
 MOST_PRINCIPALS = 1_000
+MOST_PROBED = 2_000
 SECONDS = 8
 """A search that takes longer is given up, with a word on how to narrow it."""
 
@@ -60,14 +62,16 @@ def calls_found(*, user: User, query: Query, following: str = "", limit: int = P
     calls = selectors.calls_visible_to(user=user)
     if query.asks_for_contents:
         calls = selectors.readable_calls_of(user=user, calls=calls)
-    calls = _narrowed(calls, query)
     place = _place(following)
     if place is not None:
         at, call_id = place
         calls = calls.filter(Q(at__lt=at) | Q(at=at, call_id__gt=call_id))
-    rows = calls.order_by("-at", "call_id").defer("document", "values").select_related("principal", "connection")
-    with _bounded():
-        found = list(rows[: limit + 1])
+    with _bounded() as cursor:
+        narrowed = _narrowed(calls, query)
+        if query.asks_for_contents:
+            narrowed = narrowed.filter(_contents(cursor, query))
+        rows = narrowed.order_by("-at", "call_id").defer("document", "values")
+        found = list(rows.select_related("principal", "connection")[: limit + 1])
     page = found[:limit]
     return FoundPage(page, _after(page[-1]) if len(found) > limit else None)
 
@@ -89,18 +93,30 @@ def _narrowed(calls: QuerySet[CallIndex], query: Query) -> QuerySet[CallIndex]:
     calls = calls.filter(**{name: list(values) for name, values in exact.items() if values})
     for mark in query.marks:
         calls = calls.filter(_MARKS[mark])
-    for name, text in query.values:
-        calls = calls.filter(values__overlap=search_values.wanted(name, text, search_index.value_keys()))
     bounds = {
         "total_us__gt": query.longer_us,
         "total_us__lt": query.shorter_us,
         "at__gte": query.since,
         "at__lt": query.until,
     }
-    calls = calls.filter(**{name: bound for name, bound in bounds.items() if bound is not None})
+    return calls.filter(**{name: bound for name, bound in bounds.items() if bound is not None})
+
+
+def _contents(cursor: Any, query: Query) -> Q:
+    """Return the condition for words and values, as the ids of the calls when those are few.
+
+    How rare a value or a word is, PostgreSQL cannot know, and it may look through all calls from the newest on for one
+    that is there once. So the index of words and values is asked first; only what many calls have is left to planning.
+    """
+    wanted = Q()
+    for name, text in query.values:
+        wanted &= Q(values__overlap=search_values.wanted(name, text, search_index.value_keys()))
     if query.words:
-        calls = calls.filter(document=SearchQuery(query.words, config="simple", search_type="websearch"))
-    return calls
+        wanted &= Q(document=SearchQuery(query.words, config="simple", search_type="websearch"))
+    cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off")
+    ids = list(CallIndex.objects.filter(wanted).values_list("pk", flat=True)[: MOST_PROBED + 1])
+    cursor.execute("SET LOCAL enable_seqscan = on; SET LOCAL enable_indexscan = on")
+    return Q(pk__in=ids) if len(ids) <= MOST_PROBED else wanted
 
 
 _MARKS = {
@@ -134,11 +150,11 @@ def _principals(names: tuple[str, ...]) -> list[UUID]:
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
+def _bounded() -> Iterator[Any]:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{SECONDS}s"])
-            yield
+            yield cursor
     except DatabaseError as error:
         if getattr(error.__cause__, "sqlstate", "") == "57014":
             raise SearchTooWide from None

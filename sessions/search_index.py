@@ -133,10 +133,10 @@ def _advance(instance_id: UUID, *, has_ended: bool, batch_events: int) -> int:
     columns = ("id", "seq", "at", "session_id", "call_id", "name", "body", "payload")
     rows = list(events.values_list(*columns))
     _write(_collect(_entry(*row) for row in rows))
-    if rows:
-        cursor.seq = rows[-1][1]
-    cursor.is_done = has_ended and len(rows) < batch_events
-    cursor.save()
+    is_done = has_ended and len(rows) < batch_events
+    if rows or is_done:
+        cursor.seq, cursor.is_done = rows[-1][1] if rows else cursor.seq, is_done
+        cursor.save()
     return len(rows)
 
 

@@ -19,8 +19,8 @@ from .models import ReadEvent
 from .search_query import MOST_CHARACTERS, QueryRefused, parse
 from .views import strict
 
-CATCH_UP_SECONDS = 0.25
-"""How long a search takes in what is new before it looks; the task does the rest."""
+CATCH_UP_SECONDS, CATCH_UP_EVENTS = 0.25, 500
+"""How long a search takes in what is new before it looks, and in what steps; the task does the rest."""
 
 TERMS = (
     ("who:ada", "subject, name or e-mail has it"),
@@ -60,7 +60,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
             reading.reading_add(
                 reader=reading.reader_of(request), kind=ReadEvent.Kind.SEARCH, detail=text, now=timezone.now()
             )
-        search_index.catch_up(seconds=CATCH_UP_SECONDS)
+        search_index.catch_up(seconds=CATCH_UP_SECONDS, batch_events=CATCH_UP_EVENTS)
         context["found"] = search.calls_found(user=user, query=query, following=request.GET.get("following", ""))
     except (QueryRefused, search.SearchTooWide) as error:
         context["problem"] = str(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,8 @@ SCAN_EVENTS_OF_PAGE = 5_000
 """Most events that are read beyond a page to find how its calls ended."""
 
 _LOOK_CALLS = 1_000
+_NEAR_EVENTS, _BEYOND_EVENTS = 2_000, 50
+"""How many events from the begin of a call on are looked at for its own, and how many of them beyond its end."""
 _LARGEST_CHUNK = 4_000
 _EARLIER = timedelta(hours=1)
 """No event of a session is older than its begin, but the clocks of two processes may differ."""
@@ -217,6 +220,7 @@ def events_of(
     names: Collection[str] = (),
     call_ids: Collection[UUID] | None = None,
     payloads: bool = True,
+    until: int | None = None,
     chunk: int = 500,
 ) -> Iterator[Entry]:
     """Read the events of one session, in order; the only way in which pages and exports read a session.
@@ -227,6 +231,7 @@ def events_of(
         names: only events with one of these names; empty for all.
         call_ids: only events of these calls; None for all.
         payloads: whether messages are read, too; without them `Entry.payload` is None and its size is known.
+        until: `Entry.position` of the last event that is wanted; None is the end.
         chunk: how many events are read at first; a reader that wants a single one asks for one.
 
     Raises:
@@ -235,11 +240,16 @@ def events_of(
     if call_ids is not None and not call_ids:
         return
     # What has left the database is in sealed recordings, and comes from there.
-    until = recordings.recorded_until(session)
-    if until > after:
-        yield from recordings.recorded_of(session, after=after, names=names, call_ids=call_ids, payloads=payloads)
-        after = until
+    recorded = recordings.recorded_until(session)
+    if recorded > after:
+        sealed = recordings.recorded_of(session, after=after, names=names, call_ids=call_ids, payloads=payloads)
+        yield from sealed if until is None else takewhile(lambda entry: entry.position <= until, sealed)
+        after = recorded
+    if until is not None and until <= after:
+        return
     events = Event.objects.filter(session=session, id__gt=after, at__gte=session.started_at - _EARLIER)
+    if until is not None:
+        events = events.filter(id__lte=until)
     if names:
         events = events.filter(name__in=list(names))
     if call_ids is not None:
@@ -279,7 +289,8 @@ def calls_of(
     shortened = _too_long(page.calls)
     whole = [call.id for call in page.calls if call.id not in shortened]
     first = min(call.position for call in page.calls) - 1
-    found = {call.id: call for call in fold(events_of(session, after=first, call_ids=whole))}
+    last = max(call.last_position for call in page.calls)
+    found = {call.id: call for call in fold(events_of(session, after=first, call_ids=whole, until=last))}
     return CallPage([found.get(call.id, call) for call in page.calls], page.after, shortened)
 
 
@@ -332,28 +343,45 @@ def call_of(*, session: Session, call_id: UUID, payloads: bool = True) -> CallVi
 
     Of a call with more than `CALL_PAYLOAD_BYTES` the first messages are read, and of the others that they exist.
     """
-    first = _position_of(session, call_id)
-    entries = list(events_of(session, after=first, call_ids=[call_id], payloads=False))
-    if payloads and sum(entry.payload_bytes for entry in entries) <= CALL_PAYLOAD_BYTES:
-        entries = list(events_of(session, after=first, call_ids=[call_id]))
-    elif payloads:
+    entries = _outline_of_call(session, call_id)
+    if payloads and sum(entry.payload_bytes for entry in entries) > CALL_PAYLOAD_BYTES:
         entries = _as_far_as_it_fits(session, call_id, entries)
+    elif payloads and entries:
+        first, last = entries[0].position - 1, entries[-1].position
+        entries = list(events_of(session, after=first, call_ids=[call_id], until=last))
     found = fold(entries)
     return found[0] if found else None
 
 
 def message_of(*, session: Session, call_id: UUID, number: int) -> str | None:
     """Return one recorded message of a call, however long it is: 0 is the request, 1 the first answer."""
-    entries = list(events_of(session, after=_position_of(session, call_id), call_ids=[call_id], payloads=False))
+    entries = _outline_of_call(session, call_id)
     requests = [entry for entry in entries if entry.name in OPENINGS][:1]
     wanted = requests if number == 0 else [entry for entry in entries if is_message(entry)][number - 1 : number]
     return payload_text(_whole(session, call_id, wanted[0]).payload) if wanted else None
 
 
-def _position_of(session: Session, call_id: UUID) -> int:
-    """Return a position before the first event of the call; 0 while it is not indexed."""
-    known = CallIndex.objects.filter(pk=call_id, session=session).values_list("position", flat=True).first()
-    return max(0, (known or 0) - 1)
+def _outline_of_call(session: Session, call_id: UUID) -> list[Entry]:
+    """Return the events of a call without their messages.
+
+    A call that is indexed is read from its begin to a little beyond its end, not to the end of a long session.
+    """
+    begin = CallIndex.objects.filter(pk=call_id, session=session).values_list("position", flat=True).first()
+    if begin is None:
+        return list(events_of(session, call_ids=[call_id], payloads=False))
+    found: list[Entry] = []
+    last, left = begin - 1, _NEAR_EVENTS
+    for entry in events_of(session, after=begin - 1, payloads=False, chunk=_BEYOND_EVENTS):
+        last, left = entry.position, left - 1
+        if entry.call_id == call_id:
+            found.append(entry)
+            if entry.name in CLOSINGS:
+                left = min(left, _BEYOND_EVENTS)
+        if left <= 0:
+            break
+    if not any(entry.name in CLOSINGS for entry in found):
+        found += events_of(session, after=last, call_ids=[call_id], payloads=False)
+    return found
 
 
 def _as_far_as_it_fits(session: Session, call_id: UUID, entries: Iterable[Entry]) -> list[Entry]:

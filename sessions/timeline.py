@@ -134,7 +134,7 @@ def _scale(spans: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, float]], l
 def _bar(call: CallView, begin: int, end: int, lane: int, knots: Sequence[tuple[int, float]]) -> Bar:
     x, right = position(knots, begin), position(knots, end)
     width = max(NARROWEST, right - x)
-    x = min(x, WIDTH - width)
+    x = max(0.0, min(x, WIDTH - width))
     whole = max(1, end - begin)
     waiting = width * min(1.0, (call.waiting_us or 0) / whole)
     upstream = min(width - waiting, width * (call.upstream_us or 0) / whole)
