@@ -41,6 +41,8 @@ CHECKS = [
     ["-m", "django", "check", "--fail-level", "WARNING"],
     ["-W", "ignore", "-m", "django", "makemigrations", "--check", "--dry-run"],
 ]
+# Files go to two processes, each with a database of its own; with arguments pytest gets those and nothing else.
+WHOLE_SUITE = ["-n", "2", "--dist", "loadfile", "--durations", "15"]
 # The checks read the settings and never a database or a secret, so these stand in for real ones.
 CHECK_ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "gateway_project.settings.test",
@@ -97,7 +99,7 @@ def main(arguments):
         install(LOCKS["test"])
         if command == "check":
             sys.exit(check())
-        run(["-m", "pytest"] + rest)
+        run(["-m", "pytest"] + (rest or WHOLE_SUITE))
     if command == "up":
         install(LOCKS["up"])
     elif not os.path.exists(PYTHON):

@@ -294,7 +294,7 @@ def test_a_key_that_a_lenient_reader_takes_for_a_reserved_one_is_refused(key):
     assert refused.value.code == "json_reserved_key_variant"
 
 
-@pytest.mark.parametrize("key", [*RESERVED, "names", "nam", "title", "名前", "na-me", "na_me", "", "ß", "n"])
+@pytest.mark.parametrize("key", [*sorted(RESERVED), "names", "nam", "title", "名前", "na-me", "na_me", "", "ß", "n"])
 def test_reserved_keys_themselves_and_other_keys_pass(key):
     refuse_variants({key: 1}, RESERVED)
 
