@@ -32,6 +32,7 @@ _WATCH_SECONDS = 0.05
 _STUCK_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 _MORE_TURNS = 2
+_SAY_EVERY = 10
 _APPROVALS = b"wardgate_approval"
 
 
@@ -97,6 +98,7 @@ class Journal:
         self._open: dict[bytes, int] = {}
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._pgconn: pq.abc.PGconn | None = None
+        self._socket = -1
         self._broken: asyncio.Event = asyncio.Event()
         self._is_fenced = False
         self._is_pump_scheduled = self._has_failed = False
@@ -242,7 +244,7 @@ class Journal:
     def _flush(self) -> None:
         pgconn = self._pgconn
         if pgconn is not None and pgconn.flush():
-            self._loop.add_writer(pgconn.socket, self._on_writable)
+            self._loop.add_writer(self._socket, self._on_writable)
 
     def _on_writable(self) -> None:
         pgconn = self._pgconn
@@ -250,7 +252,7 @@ class Journal:
             return
         try:
             if not pgconn.flush():
-                self._loop.remove_writer(pgconn.socket)
+                self._loop.remove_writer(self._socket)
         except psycopg.Error:
             self._lost()
 
@@ -309,10 +311,12 @@ class Journal:
         """Stop using the connection."""
         if self._pgconn is None:
             return
+        # By the number that was registered: libpq has closed a broken connection's socket by now and no longer tells
+        # which it was. A loop that goes on watching it would see nothing of the next socket that gets this number.
         try:
-            self._loop.remove_reader(self._pgconn.socket)
-            self._loop.remove_writer(self._pgconn.socket)
-        except (psycopg.Error, OSError, ValueError):
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+        except (OSError, ValueError):
             pass
         self._pgconn = None
 
@@ -330,8 +334,15 @@ class Journal:
             for attempt in range(1_000_000_000):
                 try:
                     await self._connect()
-                except (psycopg.Error, OSError, TimeoutError):
+                except (psycopg.Error, OSError, TimeoutError) as error:
+                    if attempt % _SAY_EVERY == _SAY_EVERY - 1:
+                        logger.error("the record still cannot be written (%s)", type(error).__name__)
                     await asyncio.sleep(_RECONNECT_SECONDS[min(attempt, len(_RECONNECT_SECONDS) - 1)])
+                    continue
+                except Exception:
+                    # Whatever it is: were this to end, no call would run until the process is started again.
+                    logger.exception("the record cannot be reached")
+                    await asyncio.sleep(_RECONNECT_SECONDS[-1])
                     continue
                 self.statistics.reconnects += 1
                 break
@@ -353,7 +364,8 @@ class Journal:
             return
         self._connection, self._pgconn = connection, connection.pgconn
         self._pgconn.nonblocking = 1
-        self._loop.add_reader(self._pgconn.socket, self._on_readable)
+        self._socket = self._pgconn.socket
+        self._loop.add_reader(self._socket, self._on_readable)
         if self._in_flight:
             self._send()
         else:

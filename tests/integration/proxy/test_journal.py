@@ -190,3 +190,22 @@ async def test_the_oldest_open_intent_is_known(dsn: str, instance: UUID) -> None
         assert journal.open_from_seq == 5
     finally:
         await journal.stop()
+
+
+async def test_a_broken_connection_leaves_nothing_that_watches_its_socket(dsn: str, instance: UUID) -> None:
+    """The next socket with that number would be taken for the old one by the loop, and never be heard (uvloop)."""
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        await append(journal, 1)
+        journal._tasks[0].cancel()
+        watched = journal._socket
+        await asyncio.to_thread(cut, dsn)
+        for _ in range(1000):
+            if not journal.is_up:
+                break
+            await asyncio.sleep(0.01)
+        assert not journal.is_up
+        assert asyncio.get_running_loop().remove_reader(watched) is False
+    finally:
+        await journal.stop()
