@@ -245,9 +245,8 @@ def test_an_owner_is_known_at_every_route_and_no_route_breaks() -> None:
             shown.add(route.name)
     assert unknown == []
     assert {f"{model}_changelist" for model in table.CONSOLE_MODELS - {"auth_user"}} <= shown
-    assert {
-        f"{resource}-list" for resource in table.API.keys() - {"docs", "schema", "policy-simulate", "least-privilege"}
-    } <= shown
+    without_a_list = {"docs", "schema", "policy-simulate", "least-privilege", "report", "session-export"}
+    assert {f"{resource}-list" for resource in table.API.keys() - without_a_list} <= shown
 
 
 @pytest.mark.django_db
