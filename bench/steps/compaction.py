@@ -143,9 +143,8 @@ def measure(count: int) -> None:
                 begun = time.perf_counter()
                 assert len(reader.call(wanted)) == 2
                 spans.append((opened, time.perf_counter() - begun))
-    print(
-        f"sealed    {made.events:,} events in {took:.2f} s, {made.events / took:,.0f}/s, {cpu:.2f} s of CPU here; proved once on the way"
-    )
+    print(f"sealed    {made.events:,} events in {took:.2f} s, {made.events / took:,.0f}/s, proved once on the way")
+    print(f"CPU       {cpu:.2f} s of this process for that")
     print(
         f"size      {row.size:,} bytes; table and indexes {table:,} ({table / row.size:.1f}:1); "
         f"before compression {row.raw_bytes:,} ({row.raw_bytes / row.size:.1f}:1)"
