@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--secs", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    postgres = Postgres(WORK / "steps")
+    postgres = Postgres(WORK / "journal")
     found: dict[tuple[int, str], list[tuple[float, ...]]] = {}
     try:
         url = postgres.start()
