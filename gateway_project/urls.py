@@ -109,7 +109,7 @@ urlpatterns = [
     path("inbox/", policy_views.inbox_list, name="policies_approvalrequest_inbox"),
     path("inbox/<str:code>/", policy_views.inbox_request, name="policies_approvalrequest_inbox_request"),
     path("inbox/<str:code>/act/", policy_views.inbox_act, name="policies_approvalrequest_inbox_act"),
-    path("approvals/<str:code>/", RedirectView.as_view(pattern_name="policies_approvalrequest_inbox_request")),
+    path("approvals/<str:code>/", policy_views.status, name="policies_approvalrequest_status"),
     path("api/v1/", include((api, "api"))),
     path("oauth/token", oauth.token, name="oauth-token"),
     path("oauth/jwks", oauth.jwks, name="oauth-jwks"),
