@@ -48,7 +48,7 @@ CHECK_ENVIRONMENT = {
     "DJANGO_SETTINGS_MODULE": "gateway_project.settings.test",
     "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
     "REDIS_URL": "redis://127.0.0.1:1/0",
-    "WARDGATE_PUBLIC_URL": "https://wardgate.example",
+    "WARDGATE_PUBLIC_URL": "http://127.0.0.1:8080",
 }
 PIP_OLDEST = (22, 3)  # the first with --python
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import copy
 import json
-import os
 import pickle  # noqa: TID251 - a secret must refuse it
 import traceback
 from dataclasses import replace
