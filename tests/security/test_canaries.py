@@ -61,7 +61,7 @@ def everything_stored(gateway: LiveGateway) -> bytes:
     with psycopg.connect(gateway.dsn, autocommit=True) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
         for (table,) in tables:
-            with connection.cursor().copy(f'COPY "{table}" TO STDOUT'.encode()) as rows:
+            with connection.cursor().copy(f'COPY (SELECT * FROM "{table}") TO STDOUT'.encode()) as rows:
                 found += b"".join(bytes(row) for row in rows)
     return found + b"".join(row["payload"] or b"" for row in gateway.events())
 

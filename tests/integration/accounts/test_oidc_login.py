@@ -366,7 +366,7 @@ BAD_TOKENS = {
     "the type of a logout token": lambda token: resigned(
         token, {"alg": "RS256", "kid": "RS256-1", "typ": "logout+jwt"}, "RS256", "1"
     ),
-    "a cut signature": lambda token: token[:-4],
+    "a cut signature": lambda token: token[:-5],
     "a signature of nothing": lambda token: token.rpartition(".")[0] + ".",
     "padding": lambda token: token + "=",
     "an access token by its claims": lambda token: signed(

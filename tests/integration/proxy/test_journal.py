@@ -30,6 +30,9 @@ def instance(dsn: str) -> UUID:
     """Register a gateway process, as its start does."""
     identifier = UUID(bytes=os.urandom(16))
     with psycopg.connect(dsn, autocommit=True) as connection:
+        # The session of the journal before may still be on its way out.
+        connection.execute("SET statement_timeout = '10s'")
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
         connection.execute("DELETE FROM gateway_sessions_gatewayinstance")
         connection.execute(
             "INSERT INTO gateway_sessions_gatewayinstance (id, lock_key, host, pid, process_started, started_at, "

@@ -97,7 +97,7 @@ def test_a_failed_install_leaves_no_stamp_and_what_pip_said(run, monkeypatch, tm
 
 def test_an_unknown_command_is_answered_with_those_there_are(run):
     with pytest.raises(
-        SystemExit, match="`start` is not a command: use up, test, check, demo, token, password, manage or down"
+        SystemExit, match="`start` is not a command: use up, test, check, demo, verify, token, password, manage or down"
     ):
         run.main(["start"])
 
