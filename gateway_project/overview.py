@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from connections import selectors as connection_selectors
 from policies.models import PolicyState
+from proxy import wiring
 from sessions import selectors as session_selectors
 from sessions.checkpoint_state import record_state
 
@@ -21,6 +22,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add the overview to the context of the index; each part only for those who may see what it counts."""
     now = timezone.now()
     user: Any = request.user
+    path = wiring.current()
+    context["is_refusing"] = path is not None and not path.is_ready
     if user.has_perm("gateway_sessions.view_session"):
         sessions = session_selectors.sessions_visible_to(user=user)
         context["verdicts"] = session_selectors.verdicts_since(since=now - timedelta(hours=1))

@@ -16,6 +16,7 @@ from accounts import api as accounts_api
 from accounts.rest_authentication import scopes_by_method
 from connections import api as connections_api
 from gateway_project import oauth, reports
+from gateway_project.metrics import MetricsViewSet
 from policies import api as policies_api
 from policies import views as policy_views
 from sessions import api as sessions_api
@@ -55,6 +56,7 @@ router.register("back-tests", policies_api.BackTestViewSet, basename="back-test"
 router.register("policy-drafts", policies_api.PolicyDraftViewSet, basename="policy-draft")
 router.register("policy-tests", policies_api.PolicyTestViewSet, basename="policy-test")
 router.register("sessions", sessions_api.SessionViewSet, basename="session")
+router.register("metrics", MetricsViewSet, basename="metrics")
 router.register("record-state", api_checkpoints.RecordStateViewSet, basename="record-state")
 router.register("checkpoints", api_checkpoints.CheckpointViewSet, basename="checkpoint")
 router.register("checkpoint-keys", api_checkpoints.CheckpointKeyViewSet, basename="checkpoint-key")

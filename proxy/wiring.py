@@ -158,11 +158,14 @@ class DataPath:
         self._checkpointer.start()
         self._shipper.start()
         self._app = self._build()
+        _running.append(self)
         settle_garbage_collection()
 
     async def stop(self) -> None:
         """Settle what is open, write what is queued, end the chain."""
         self._app = None
+        if self in _running:
+            _running.remove(self)
         self._resumes.close()
         self._recorder.flush_refusals()
         await self._policy.stop()
@@ -179,6 +182,23 @@ class DataPath:
         self._store.close()
         self._policy_store.close()
         self._introspection_store.close()
+
+    def numbers(self) -> dict[str, float]:
+        """Return what a monitoring system wants to know of this process, by the names of its metrics."""
+        kept = self._journal.statistics
+        return {
+            "wardgate_ready": float(self.is_ready),
+            "wardgate_record_up": float(self._recorder.is_up),
+            "wardgate_record_waiting_events": float(self._journal.waiting),
+            "wardgate_record_queue_bound_events": float(settings.WARDGATE_RECORD_QUEUE_EVENTS),
+            "wardgate_record_events_total": float(kept.events),
+            "wardgate_record_batches_total": float(kept.batches),
+            "wardgate_record_refused_total": float(kept.refused),
+            "wardgate_record_reconnects_total": float(kept.reconnects),
+            "wardgate_calls_live": float(len(self._live)),
+            "wardgate_calls_held": float(len(self._held)),
+            "wardgate_policy_version": float(self._policy.latest.version),
+        }
 
     @property
     def is_ready(self) -> bool:
@@ -273,6 +293,14 @@ class DataPath:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("background work failed: %s", type(task.exception()).__name__)
+
+
+_running: list[DataPath] = []
+
+
+def current() -> DataPath | None:
+    """Return the data path of this process, None where there is none, as in a worker."""
+    return _running[-1] if _running else None
 
 
 def settle_garbage_collection() -> None:

@@ -194,6 +194,7 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "principal": ("read", "write"),
     "provider": ("read", "admin"),
     "provider-preset": ("read", None),
+    "metrics": ("audit", None),
     "record-state": ("audit", None),
     "release": ("audit", None),
     "revoked-token": ("revoke", "revoke"),
