@@ -1,4 +1,4 @@
-"""The numbers of this gateway process, for a monitoring system: Prometheus' text format, for whoever may see the record.
+"""The numbers of this gateway process in Prometheus' text format, for a monitoring system that may see the record.
 
 Numbers of the data path are those of the process that answers; a scraper asks each process by its own address.
 Sources: Prometheus exposition format 0.0.4.

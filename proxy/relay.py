@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from policies.engine.masking import Masked
 from policies.engine.rules import Kind, visible
+from policies.engine.verdicts import Effect
 from proxy.ports import Call
 from proxy.protocol import jsonrpc, mcp
 from proxy.protocol.methods import METHODS
+from proxy.vehicles import TASKS
 
 _LISTED: dict[str, Kind] = {
     "tools/list": "tool",
@@ -93,6 +95,9 @@ def _checked_result(call: Call, data: bytes, now: float) -> tuple[bytes, int]:
     kind = _LISTED.get(method or "")
     if method is not None and kind is not None:
         return mcp.filter_list(data, method, _keeper(call, kind, now), era=call.ref.era)
+    if call.method == "server/discover" and any(rule.effect is Effect.HOLD for rule in call.policy.rules):
+        # A call that is held is given to the client as a task, so that it has to hear of tasks.
+        return mcp.with_extension(data, TASKS), 0
     if call.has_era_modern:
         asked = {mcp.SERVER_REQUEST_CAPABILITY.get(method) for method in mcp.input_request_kinds(data)}
         if None in asked or asked & call.route.forbidden_capabilities:

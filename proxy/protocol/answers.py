@@ -144,6 +144,29 @@ def with_id(data: bytes, id: str | int | None) -> bytes:
     return _encode({**message, "id": id})
 
 
+def with_extension(data: bytes, name: str) -> bytes:
+    """Return an answer to server/discover that offers one extension more; an error passes unchanged.
+
+    Raises:
+        AnswerInvalid: it is no answer to it.
+    """
+    try:
+        message = _read_members(data)
+        _MESSAGE.refuse_variants(message)
+        if "result" not in message:
+            return data
+        result = _read_members(message["result"])
+        capabilities: dict[str, Any] = msgspec.json.decode(result.get("capabilities", b"{}"), type=dict[str, Any])
+        given = capabilities.get("extensions")
+        offered: dict[str, Any] = {name: {}}
+        if isinstance(given, dict):
+            offered.update(given)
+    except (msgspec.MsgspecError, RecursionError, JsonRefused, UnicodeDecodeError):
+        raise AnswerInvalid("not an answer to server/discover") from None
+    changed = {**result, "capabilities": {**capabilities, "extensions": offered}}
+    return _encode({**message, "result": changed})
+
+
 def id_of(data: bytes) -> str | int | None:
     """Return the id of a message that was read strictly before."""
     found: dict[str, Any] = msgspec.json.decode(data)

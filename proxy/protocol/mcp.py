@@ -32,6 +32,7 @@ from .answers import (
     listed_tools,
     strip_capabilities,
     unknown_name,
+    with_extension,
     with_id,
 )
 from .headers import PARAM_PREFIX, HeaderRefused, decode_value
@@ -92,6 +93,7 @@ __all__ = [
     "refusal",
     "strip_capabilities",
     "unknown_name",
+    "with_extension",
     "with_id",
 ]
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.gateway import LiveGateway
 from tests.support.servers import wait_until
-from tests.support.upstream import ScriptedUpstream
+from tests.support.upstream import ScriptedUpstream, json_answer
 
 from .approvals import decide, pending, request
 from .calls import ACCEPT, in_force, post, tool
@@ -214,7 +214,7 @@ def modern(gateway: LiveGateway, method: str, params: dict[str, Any], name: str,
         "accept": "application/json, text/event-stream",
         "mcp-protocol-version": MODERN,
         "mcp-method": method,
-        "mcp-name": name,
+        **({"mcp-name": name} if name else {}),
     }
     return dict(httpx.post(gateway.url("orders"), json=message, headers=headers, timeout=15).json())
 
@@ -284,3 +284,11 @@ def test_a_legacy_client_takes_a_held_call_back_with_a_notification(
     post(live_gateway, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "take-back"}})
     wait_until(lambda: request(live_gateway, waiting["code"])["state"] == "cancelled", seconds=5, what="the withdrawal")
     assert calls_seen(upstream) == []
+
+
+def test_where_calls_may_be_held_discovery_offers_tasks(live_gateway: LiveGateway, upstream: ScriptedUpstream) -> None:
+    offered = {"tools": {}, "extensions": {"example/other": {"x": 1}}}
+    body = {"jsonrpc": "2.0", "id": 1, "result": {"resultType": "complete", "capabilities": offered}}
+    upstream.script = lambda seen, connection: connection.sendall(json_answer(json.dumps(body).encode()))
+    found = modern(live_gateway, "server/discover", {}, "")["result"]["capabilities"]
+    assert found == {"tools": {}, "extensions": {"example/other": {"x": 1}, "io.modelcontextprotocol/tasks": {}}}
