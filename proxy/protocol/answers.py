@@ -163,7 +163,7 @@ def with_extension(data: bytes, name: str) -> bytes:
             offered.update(given)
     except (msgspec.MsgspecError, RecursionError, JsonRefused, UnicodeDecodeError):
         raise AnswerInvalid("not an answer to server/discover") from None
-    changed = {**result, "capabilities": {**capabilities, "extensions": offered}}
+    changed: dict[str, Any] = {**result, "capabilities": {**capabilities, "extensions": offered}}
     return _encode({**message, "result": changed})
 
 
