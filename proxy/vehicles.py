@@ -68,13 +68,3 @@ def choose(client: Client, learned_seconds: float | None) -> Vehicle:
 
 def _least(seconds: float, learned: float | None) -> float:
     return seconds if learned is None else max(1.0, min(learned, LONGEST_SECONDS))
-
-
-def learned(gave_up_before: float | None, held_seconds: float) -> float | None:
-    """Return the budget to learn from a client that gave up after `held_seconds`; None after the first time.
-
-    Twice within a tenth of each other is a habit and no accident; four fifths of it are safe.
-    """
-    if gave_up_before is None or abs(gave_up_before - held_seconds) > 0.1 * gave_up_before:
-        return None
-    return 0.8 * min(gave_up_before, held_seconds)
