@@ -153,6 +153,13 @@ class ApprovalStore:
         packed = None if message is None else unpacked(message)
         return TaskState(standing=self._standing(values), message=packed, **found), what
 
+    async def kept(self, request_id: UUID) -> tuple[bytes, bytes] | None:
+        """Return the session and the bytes of an approved call; None when they cannot be opened."""
+        try:
+            return await self._run(services.request_kept, request_id=request_id)
+        except (CannotOpen, DomainError):
+            return None
+
     async def reconcile(self) -> None:
         """Settle the claims of processes that have ended."""
         await self._run(services.uses_reconcile, now=datetime.now(UTC))

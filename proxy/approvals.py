@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from proxy.held_reply import HeldReply
 from proxy.held_tasks import Nobody, TaskIds
 from proxy.live import Live, why_over
 from proxy.ports import Call, ClientGone, RecordUnavailable, ReplyPort, Resolved
-from proxy.protocol import jsonrpc, mcp, sse
+from proxy.protocol import json_strict, jsonrpc, mcp, sse
 from proxy.store import Snapshot
 from proxy.vehicles import KEEP_ALIVE_SECONDS, Client, Vehicle, choose
 
@@ -262,9 +263,40 @@ class HeldCalls:
                 for waiter in self._waiting.get(state.standing.request_id, ()):
                     waiter.polled_at = time.monotonic()
                     waiter.wake()
+                is_left = state.standing.state == "approved" and not state.has_begun
+                if is_left and state.standing.request_id not in self._waiting:
+                    await self._take_up(call, message, state.standing)
                 return held_tasks.answer(call, task_id, state, what, call.route.name)
             case _:
                 return jsonrpc.error(message.id, jsonrpc.INVALID_PARAMS, "This task asks for nothing.")
+
+    async def _take_up(self, call: Call, message: mcp.Request, standing: Standing) -> None:
+        """Run a task that was approved and that nobody looks after: its process is gone, or its token had expired."""
+        kept = await self._store.kept(standing.request_id)
+        if kept is None:
+            return
+        session, body = kept
+        tree: Any = json_strict.loads(body, json_strict.Limits(bytes=len(body)))
+        params = tree["params"]
+        name = params["name"]
+        asked = mcp.Request(
+            tree["id"], tree["method"], params, message.era, message.version, name, "tool", params.get("_meta") or {}
+        )
+        changed = {b"mcp-method": tree["method"].encode(), b"mcp-name": name.encode()}
+        held = replace(
+            call,
+            call_id=os.urandom(16),
+            message=asked,
+            method=asked.method,
+            name=name,
+            kind="tool",
+            outbound=body,
+            headers=[(key, changed.get(key, value)) for key, value in call.headers],
+            ref=replace(call.ref, session=session),
+        )
+        waiter = _Waiter(held, standing)
+        self._waiting.setdefault(standing.request_id, set()).add(waiter)
+        self._spawn(self._run_task(waiter, Hold(standing.rule, "approved before")))
 
     async def _cancelled(self, call: Call, reply: ReplyPort) -> bool:
         """A legacy client takes a request back: of a held one, the upstream knows nothing."""

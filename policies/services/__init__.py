@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .access import access_request, principals_of
 from .approval_rules import approval_rule_delete, approval_rule_save
-from .approval_uses import Claimed, use_claim, use_release, uses_reconcile
+from .approval_uses import Claimed, request_kept, use_claim, use_release, uses_reconcile
 from .approvals import (
     OPEN,
     Deciding,
@@ -96,6 +96,7 @@ __all__ = [
     "request_break_glass",
     "request_decide",
     "request_hand_over",
+    "request_kept",
     "request_open",
     "request_seen",
     "request_withdraw",

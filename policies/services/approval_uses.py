@@ -66,6 +66,19 @@ def use_claim(*, request_id: UUID, binding: bytes, call_id: UUID, instance_id: U
     return Claimed(use.pk, request.pk, request.code, body)
 
 
+def request_kept(*, request_id: UUID) -> tuple[bytes, bytes] | None:
+    """Return the session of a held call, and the bytes that would leave; None when there is no such call.
+
+    Raises:
+        vault.CannotOpen: the bytes cannot be opened any more.
+    """
+    request = ApprovalRequest.objects.filter(pk=request_id, kind=ApprovalRequest.Kind.CALL).first()
+    if request is None or request.session_id is None:
+        return None
+    kept = vault.Sealed(request.key_id, bytes(request.wrapped_key or b""), bytes(request.ciphertext or b""))
+    return request.session_id.bytes, opened(kept, place=BODY_PLACE, row_id=request.pk).reveal()
+
+
 @transaction.atomic
 def use_release(*, use_id: UUID, now: datetime) -> bool:
     """Give a claim back that was not consumed; False when there is nothing to give back."""

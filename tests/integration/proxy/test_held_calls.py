@@ -292,3 +292,22 @@ def test_where_calls_may_be_held_discovery_offers_tasks(live_gateway: LiveGatewa
     upstream.script = lambda seen, connection: connection.sendall(json_answer(json.dumps(body).encode()))
     found = modern(live_gateway, "server/discover", {}, "")["result"]["capabilities"]
     assert found == {"tools": {}, "extensions": {"example/other": {"x": 1}, "io.modelcontextprotocol/tasks": {}}}
+
+
+def test_a_task_whose_gateway_was_restarted_runs_when_its_client_asks_for_it(
+    start_gateway: Callable[..., LiveGateway], gateway_seed: dict[str, Any], upstream: ScriptedUpstream
+) -> None:
+    gateway = start_gateway(gateway_seed)
+    task = begun(gateway, id=30)
+    gateway.kill()
+    gateway.start()
+    decide(gateway, pending(gateway)["code"])
+    done: list[dict[str, Any]] = []
+
+    def is_done() -> bool:
+        done[:] = [task_of(gateway, task["taskId"])["result"]]
+        return bool(done[0]["status"] == "completed")
+
+    wait_until(is_done, seconds=8, what="the end of the task")
+    assert done[0]["result"]["content"][0]["text"] == "fine"
+    assert [message["params"]["arguments"] for message in calls_seen(upstream)] == [{"id": 30}]
