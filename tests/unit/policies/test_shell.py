@@ -91,3 +91,33 @@ def test_a_word_that_is_certainly_no_command_is_none():
 def test_what_is_only_known_when_it_runs_is_unparsable(text):
     with pytest.raises(Unparsable):
         commands(text)
+
+
+def test_characters_beyond_ascii_stand_in_words_as_they_were_written() -> None:
+    [command] = commands("./ré 'ö x' \"日本\" a\\é \U0001f600")
+    assert (command.name, command.arguments) == ("ré", ("ö x", "日本", "aé", "\U0001f600"))
+
+
+def test_what_looks_like_the_stand_in_of_a_letter_is_itself() -> None:
+    [command] = commands("Zq72qZm -rf")
+    assert command.name == "Zq72qZm"
+
+
+def test_an_assignment_to_no_name_is_refused() -> None:
+    with pytest.raises(Unparsable):
+        list(commands("é=1"))
+
+
+def test_no_character_of_any_plane_ends_the_process() -> None:
+    # The tokenizer of the parser reads beyond its tables for such characters when it gets them as they are.
+    for first in range(0x80, 0x110000, 4099):
+        wide = "".join(chr(code) for code in range(first, first + 40) if not 0xD800 <= code <= 0xDFFF)
+        for text in (f"a{wide} 'b'", f"{wide}\r{wide}", f"x {{{wide}}} ${wide} <<{wide}"):
+            try:
+                list(commands(text))
+            except Unparsable:
+                continue
+
+
+def test_what_follows_the_end_of_the_options_of_eval_runs() -> None:
+    assert "wipe" in [command.name for command in commands("eval '--' wipe")]
