@@ -17,17 +17,15 @@ from typing import Any, Final
 TASKS: Final = "io.modelcontextprotocol/tasks"
 LONGEST_SECONDS: Final = 30 * 86_400.0
 KEEP_ALIVE_SECONDS: Final = 10.0
-LEG_SECONDS: Final = 45.0
-MOST_LEGS: Final = 10
+_SHORTEST_SECONDS: Final = 50.0
 
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """`kind` is task, stream, legs or plain; `budget_seconds` is how long the client is kept waiting."""
+    """`kind` is task, stream or plain; `budget_seconds` is how long the client is kept waiting."""
 
     kind: str
     budget_seconds: float
-    elicits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +40,28 @@ class Client:
 
 
 def choose(client: Client, learned_seconds: float | None) -> Vehicle:
-    """Return the vehicle for one held call; the first line that fits decides."""
-    agent, name = client.agent.lower(), client.name.lower()
+    """Return the vehicle for one held call, and what is known of this very client in the place of its kind's budget."""
     extensions = client.capabilities.get("extensions")
     if client.is_modern and isinstance(extensions, Mapping) and TASKS in extensions:
         return Vehicle("task", LONGEST_SECONDS)
-    if not client.accepts_stream:
-        return Vehicle("plain", _least(50.0, learned_seconds))
-    if agent.startswith("claude-code") or "visual studio code" in name or agent.startswith("vscode"):
-        return Vehicle("stream", _least(LONGEST_SECONDS, learned_seconds))
+    kind, seconds = ("stream", _patience(client)) if client.accepts_stream else ("plain", _SHORTEST_SECONDS)
+    return Vehicle(kind, seconds if learned_seconds is None else max(1.0, min(learned_seconds, LONGEST_SECONDS)))
+
+
+def _patience(client: Client) -> float:
+    """Return how long such a client waits for the end of an event stream; the first line that fits decides."""
+    agent, name = client.agent.lower(), client.name.lower()
+    if agent.startswith(("claude-code", "vscode")) or "visual studio code" in name:
+        return LONGEST_SECONDS
     if agent.startswith("codex") or name.startswith("codex"):
-        return Vehicle("stream", _least(285.0, learned_seconds), elicits=not client.is_modern)
+        return 285.0
     if "gemini" in name:
-        return Vehicle("stream", _least(585.0, learned_seconds))
+        return 585.0
     if "(via mcp-remote" in name:
-        return Vehicle("stream", _least(50.0, learned_seconds))
+        return _SHORTEST_SECONDS
     if name.startswith("fastmcp") or "pydantic" in name:
-        return Vehicle("stream", _least(285.0, learned_seconds))
+        return 285.0
     if agent.startswith(("python-httpx", "python/", "ai-sdk", "ai/")) or "httpx" in agent:
-        return Vehicle("stream", _least(LONGEST_SECONDS, learned_seconds))
-    if client.is_modern and agent.startswith(("node", "undici")):
-        return Vehicle("legs", _least(LEG_SECONDS * MOST_LEGS, learned_seconds))
-    return Vehicle("stream", _least(50.0, learned_seconds))
-
-
-def _least(seconds: float, learned: float | None) -> float:
-    return seconds if learned is None else max(1.0, min(learned, LONGEST_SECONDS))
+        return LONGEST_SECONDS
+    # The TypeScript clients among the rest give up after 60 seconds, whatever comes on the stream.
+    return _SHORTEST_SECONDS

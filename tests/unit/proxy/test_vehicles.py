@@ -29,6 +29,8 @@ def client(agent: str, name: str = "", **values: Any) -> Client:
         (client("python-httpx/0.28.1", "mcp"), "stream", LONGEST_SECONDS),
         (client("python-httpx2/2.16.2", "mcp", is_modern=True), "stream", LONGEST_SECONDS),
         (client("node"), "stream", 50),
+        (client("node", "mcp-client", is_modern=True), "stream", 50),
+        (client("undici", is_modern=True), "stream", 50),
         (client(""), "stream", 50),
         (client("curl/8", accepts_stream=False), "plain", 50),
     ],
