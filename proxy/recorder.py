@@ -81,65 +81,29 @@ class Recorder:
 
     def denied(self, call: Call, verdict: Deny | Hold) -> Awaitable[None]:
         """Record a refusal by policy; the upstream sees nothing of this call."""
-        body: dict[str, object] = {
-            "method": call.method,
-            "name": call.name,
-            "id": _plain(call.request_id),
-            "verdict": verdict.effect,
-            "rule": verdict.rule,
-            "reason": verdict.reason,
-            "policy_version": call.route.policy_version,
-            "received_us": call.received_us,
-            "subject": call.identity.subject,
-        }
-        _add_policy(body, call, verdict)
-        payload = self._request(call, body)
-        self._name_caller(call, body)
-        return self._append(call, "gateway:call:denied", body, payload, self.refuse_seconds)
+        return self._judged(call, "gateway:call:denied", verdict, {"reason": verdict.reason})
 
     def intent(self, call: Call, verdict: Verdict) -> Awaitable[None]:
         """Record that exactly these bytes are about to leave, for whom and under which policy and credential."""
-        body: dict[str, object] = {
-            "method": call.method,
-            "name": call.name,
-            "id": _plain(call.request_id),
-            "verdict": verdict.effect,
-            "rule": verdict.rule,
-            "policy_version": call.route.policy_version,
+        facts: dict[str, object] = {
             "credential_version": call.route.credential_version,
             "outbound_sha256": sha256(call.outbound).hexdigest(),
             "outbound_bytes": len(call.outbound),
             "verb": call.verb.decode(),
-            "received_us": call.received_us,
-            "subject": call.identity.subject,
         }
-        _add_policy(body, call, verdict)
         if call.approval:
-            body["approval"] = call.approval
-        payload = self._request(call, body)
-        self._name_caller(call, body)
-        return self._append(call, "gateway:call:intent", body, payload, self.refuse_seconds, opens=True)
+            facts["approval"] = call.approval
+        return self._judged(call, "gateway:call:intent", verdict, facts, opens=True)
 
     def held(self, call: Call, hold: Hold, standing: Standing, vehicle: str) -> Awaitable[None]:
         """Record that the call waits for a human; the upstream sees nothing of it meanwhile."""
-        body: dict[str, object] = {
-            "method": call.method,
-            "name": call.name,
-            "id": _plain(call.request_id),
-            "verdict": hold.effect,
-            "rule": hold.rule,
+        facts: dict[str, object] = {
             "reason": hold.reason,
             "approval": standing.code,
             "expires_at": standing.expires_at,
             "vehicle": vehicle,
-            "policy_version": call.route.policy_version,
-            "received_us": call.received_us,
-            "subject": call.identity.subject,
         }
-        _add_policy(body, call, hold)
-        payload = self._request(call, body)
-        self._name_caller(call, body)
-        return self._append(call, "approval:request:held", body, payload, self.refuse_seconds)
+        return self._judged(call, "approval:request:held", hold, facts)
 
     def decided(self, call: Call, standing: Standing) -> Awaitable[None]:
         """Record what became of the request of a held call; the event that follows waits for it."""
@@ -257,6 +221,26 @@ class Recorder:
         while True:
             await asyncio.sleep(1)
             self.flush_refusals()
+
+    def _judged(
+        self, call: Call, name: str, verdict: Verdict, facts: dict[str, object], *, opens: bool = False
+    ) -> Awaitable[None]:
+        """Append an event about a call that policy has judged: what was asked, the verdict, and `facts`."""
+        body: dict[str, object] = {
+            "method": call.method,
+            "name": call.name,
+            "id": _plain(call.request_id),
+            "verdict": verdict.effect,
+            "rule": verdict.rule,
+            "policy_version": call.route.policy_version,
+            "received_us": call.received_us,
+            "subject": call.identity.subject,
+            **facts,
+        }
+        _add_policy(body, call, verdict)
+        payload = self._request(call, body)
+        self._name_caller(call, body)
+        return self._append(call, name, body, payload, self.refuse_seconds, opens=opens)
 
     def _append(
         self,
