@@ -18,8 +18,9 @@ from accounts import outbound
 from accounts.vault import Secret
 
 from . import export_records as formats
+from . import syslog
 from .export_records import Record
-from .sinks import _wait_until_taken, webhook_signature
+from .sinks import webhook_signature
 
 SECONDS: Final = 15.0
 """How long one delivery may take."""
@@ -178,22 +179,16 @@ def _members(answer: outbound.Answer, *, may_be_empty: bool = False) -> dict[str
 
 
 def _to_syslog(to: Target, records: Sequence[Record]) -> None:
-    host, _, port = to.target.rpartition(":")
     here = socket.gethostname()
     write = formats.cef if to.kind == "syslog_cef" else lambda record: formats.compact(formats.ocsf(record))
-    stream = b"".join(formats.syslog(record, write(record), host=here) for record in records)
     try:
-        with outbound.connect(
-            host.strip("[]"),
-            int(port),
+        syslog.send(
+            to.target,
+            b"".join(formats.syslog(record, write(record), host=here) for record in records),
             allowed_networks=to.allowed_networks,
             has_tls=to.has_tls,
             ca_certificate=to.ca_certificate,
             seconds=SECONDS,
-        ) as connection:
-            connection.sendall(stream)
-            _wait_until_taken(connection)
-    except outbound.OutboundFailed as error:
+        )
+    except syslog.NotSent as error:
         raise NotTaken(str(error)) from None
-    except (OSError, ValueError) as error:
-        raise NotTaken(f"The exchange with the server failed ({type(error).__name__}).") from None

@@ -6,9 +6,7 @@ memory. A month of events does not leave the database before every active sink h
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ from accounts.exceptions import DomainError
 from accounts.models import User
 from accounts.saving import Refusals
 
+from . import syslog
 from .calls import OPENINGS, body_of, payload_text
 from .calls import Entry as CallEntry
 from .export_delivery import MAX_PAUSE_SECONDS, NotTaken, Target, TooMuch, deliver
@@ -39,7 +38,6 @@ STEPS: Final = ("gateway:call:intent", "upstream:message:relayed")
 """What only a sink that wants every event gets."""
 _PLACE: Final = "gateway_sessions_exportsink"
 _LOCK: Final = 0x57474558
-_SYSLOG = re.compile(r"(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})")
 _LONGEST_MESSAGE: Final = 32 * 1024
 """Characters of a message that go along; the record has all of it."""
 _LONGEST_PAYLOAD: Final = 1024 * 1024
@@ -432,14 +430,8 @@ def _check_url(sink: ExportSink, refusals: Refusals) -> None:
 
 
 def _check_syslog(sink: ExportSink, refusals: Refusals) -> None:
-    parts = _SYSLOG.fullmatch(sink.target)
-    if parts is None or not 1 <= int(parts["port"]) <= 65535:
-        refusals.add("target", "bad_address", "Write host:port, such as siem.example.com:6514.")
-    elif parts["host"].startswith("["):
-        try:
-            ipaddress.IPv6Address(parts["host"][1:-1])
-        except ValueError:
-            refusals.add("target", "bad_address", "Write an IPv6 address in brackets.")
+    if not syslog.is_address(sink.target):
+        refusals.add("target", "bad_address", "Write host:port, such as siem.example.com:6514 or [2001:db8::5]:6514.")
     if not sink.has_tls and not sink.allowed_networks:
         refusals.add("has_tls", "plain_text", "Use TLS, or name the private network under allowed networks.")
 

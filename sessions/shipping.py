@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import re
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from accounts import addresses, sealing, vault
 from accounts.exceptions import DomainError
 from accounts.saving import Refusals
 
+from . import syslog
 from .checkpoint_keys import public_key_document
 from .models import Checkpoint, CheckpointKey, CheckpointSink
 from .sinks import DeliveryFailed, Destination, Item, deliver
@@ -30,7 +30,6 @@ _PLACE = "gateway_sessions_checkpointsink"
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9._/-]*")
-_SYSLOG = re.compile(r"(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})")
 
 
 class SinkFailed(DomainError):
@@ -228,14 +227,7 @@ def _check_bucket(sink: CheckpointSink, refusals: Refusals) -> None:
 
 
 def _check_syslog(sink: CheckpointSink, refusals: Refusals) -> None:
-    found = _SYSLOG.fullmatch(sink.target)
-    is_port = found is not None and 0 < int(found["port"]) < 65_536
-    if found is not None and found["host"].startswith("["):
-        try:
-            ipaddress.ip_address(found["host"].strip("[]"))
-        except ValueError:
-            is_port = False
-    if not is_port:
+    if not syslog.is_address(sink.target):
         refusals.add("target", "bad_syslog", "Give host:port, such as logs.example.com:6514.")
     if not sink.has_tls and not sink.allowed_networks:
         refusals.add("has_tls", "plain_text", "Without TLS only into allowed networks: name them, or use TLS.")

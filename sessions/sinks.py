@@ -7,13 +7,9 @@ delivery that is repeated does no harm: a reader knows a checkpoint by its numbe
 from __future__ import annotations
 
 import base64
-import fcntl
 import hmac
 import os
 import socket
-import ssl
-import struct
-import termios
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,13 +20,12 @@ from pathlib import Path
 from accounts import outbound
 from accounts.vault import Secret
 
-from . import s3
+from . import s3, syslog
 
 SECONDS = 8.0
 """How long one delivery may take."""
 _SYSLOG_PRIORITY = 13 * 8 + 5
 """Facility 13 (log audit), severity 5 (notice): RFC 5424, section 6.2.1."""
-_CLOSE_SECONDS = 2.0
 
 
 class DeliveryFailed(Exception):
@@ -161,45 +156,16 @@ def _to_webhook(to: Destination, items: Sequence[Item]) -> None:
 
 
 def _to_syslog(to: Destination, items: Sequence[Item]) -> None:
-    host, _, port = to.target.rpartition(":")
     here, process = socket.gethostname(), os.getpid()
-    # Octet counting (RFC 5425, section 4.3; RFC 6587, section 3.4.1).
     messages = [syslog_message(item, host=here, process=process) for item in items]
-    stream = b"".join(b"%d %b" % (len(message), message) for message in messages)
     try:
-        with outbound.connect(
-            host.strip("[]"),
-            int(port),
+        syslog.send(
+            to.target,
+            b"".join(b"%d %b" % (len(message), message) for message in messages),
             allowed_networks=to.allowed_networks,
             has_tls=to.has_tls,
             ca_certificate=to.ca_certificate,
             seconds=SECONDS,
-        ) as connection:
-            connection.sendall(stream)
-            _wait_until_taken(connection)
-    except outbound.OutboundFailed as error:
+        )
+    except syslog.NotSent as error:
         raise DeliveryFailed(str(error)) from None
-    except (OSError, ValueError) as error:
-        raise DeliveryFailed(f"The exchange with the server failed ({type(error).__name__}).") from None
-
-
-def _wait_until_taken(connection: socket.socket) -> None:
-    """Return when the other side has everything: syslog has no answer, so the end of the connection has to do.
-
-    Raises:
-        OSError: it may not have it.
-    """
-    connection.settimeout(_CLOSE_SECONDS)
-    descriptor = connection.fileno()
-    try:
-        if isinstance(connection, ssl.SSLSocket):
-            connection.unwrap()
-            return
-        connection.shutdown(socket.SHUT_WR)
-        while connection.recv(4096):
-            pass
-    except (TimeoutError, ssl.SSLError):
-        # It keeps its side open, or closes it without a word. Nothing may be left unacknowledged (SIOCOUTQ, tcp(7)).
-        (left,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
-        if left:
-            raise
