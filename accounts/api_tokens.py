@@ -19,7 +19,7 @@ from typing import Final
 from django.db.models import Q
 
 from accounts.exceptions import DomainError
-from accounts.models import ApiToken, Lock
+from accounts.models import ApiToken, Lock, in_force
 
 TOKEN_PREFIX: Final = "wg_"  # noqa: S105 - a form, not a secret
 PREFIX_LENGTH: Final = len(TOKEN_PREFIX) + 8
@@ -136,8 +136,7 @@ def _refuse_who_was_stopped(token: ApiToken, now: datetime) -> None:
     if principal is not None:
         targets |= Q(kind=Lock.Kind.PRINCIPAL, principal=principal)
         targets |= Q(kind=Lock.Kind.PROVIDER, provider__issuer=principal.issuer)
-    in_force = Q(lifted_at__isnull=True) & (Q(ends_at__isnull=True) | Q(ends_at__gt=now))
-    if Lock.objects.filter(targets, in_force).exists():
+    if Lock.objects.filter(targets, in_force(now)).exists():
         raise ApiTokenRefused("locked", "The person or identity provider of this API token is locked.")
 
 

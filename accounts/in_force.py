@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import F
 
 from accounts.directory_groups import Directory
-from accounts.models import IdentityProvider, Lock, RevocationState, RevokedToken, ScimMember, ScimUser
+from accounts.models import IdentityProvider, Lock, RevocationState, RevokedToken, ScimMember, ScimUser, in_force
 from accounts.revocations import LATE_SECONDS, LockRow, Revocations, RevokedRow, compile_revocations
 
 
 def revocations_in_force(*, now: datetime) -> Revocations:
     """Return every lock and revocation that stops somebody at `now` or later, compiled."""
     version = RevocationState.objects.values_list("version", flat=True).first() or 0
-    locks = Lock.objects.filter(Q(lifted_at=None) & (Q(ends_at=None) | Q(ends_at__gt=now))).values_list(
+    locks = Lock.objects.filter(in_force(now)).values_list(
         "id",
         "kind",
         "principal__issuer",

@@ -25,6 +25,7 @@ from .models import (
     ScimUser,
     SigningKey,
     User,
+    in_force,
 )
 
 
@@ -100,14 +101,13 @@ def console_session_for(*, digest: str, group_ids: Sequence[int], now: datetime)
     stopped |= Q(kind=Lock.Kind.GROUP, group_id__in=group_ids)
     stopped |= Q(kind=Lock.Kind.PROVIDER, provider__issuer=OuterRef("issuer")) & ~Q(provider__issuer="")
     stopped |= Q(kind=Lock.Kind.PROVIDER, provider__saml__entity_id=OuterRef("issuer"))
-    in_force = Q(lifted_at=None) & (Q(ends_at=None) | Q(ends_at__gt=now))
     active = IdentityProvider.objects.filter(
         Q(issuer=OuterRef("issuer")) | Q(saml__entity_id=OuterRef("issuer"), saml__is_active=True), is_active=True
     )
     return (
         ConsoleSession.objects.filter(session_digest=digest, ended_at=None, user__is_active=True)
         .filter(Q(user__signed_out_at=None) | Q(began_at__gte=F("user__signed_out_at")))
-        .filter(~Exists(Lock.objects.filter(in_force).filter(stopped)))
+        .filter(~Exists(Lock.objects.filter(in_force(now)).filter(stopped)))
         .filter(Q(issuer="") | Exists(active))
         .select_related("user")
         .first()

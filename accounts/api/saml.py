@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -112,8 +112,3 @@ class SamlProviderViewSet(ProofViewSet, ServiceViewSet):
     def delete_by_service(self, row_id: Any) -> None:
         """Delete the provider."""
         services.saml_provider_delete(saml_provider_id=row_id)
-
-    def _current(self, serializer: Any, row: Model) -> dict[str, Any]:
-        """Return the values of `row`; pasted metadata is not one of them."""
-        fields = (field for field in serializer.fields.values() if not field.read_only and not field.write_only)
-        return {field.source: getattr(row, field.source) for field in fields}

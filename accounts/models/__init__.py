@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .directory import ScimMember, ScimSync, ScimUser
 from .issued import ApiToken, ExchangedToken, SigningKey
-from .locks import Lock, RevocationState, RevokedToken, SeenToken
+from .locks import Lock, RevocationState, RevokedToken, SeenToken, in_force, is_in_force
 from .people import ConsoleSession, LoginClient, RoleGrant, User
 from .principals import Principal
 from .providers import ALGORITHMS, EventTransmitter, Group, IdentityProvider, default_algorithms
@@ -34,4 +34,6 @@ __all__ = [
     "SigningKey",
     "User",
     "default_algorithms",
+    "in_force",
+    "is_in_force",
 ]

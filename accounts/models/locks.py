@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 
@@ -70,6 +72,16 @@ class Lock(models.Model):
     def __str__(self) -> str:
         target = self.principal or self.group or self.provider or self.connection or self.agent or "a token"
         return f"{self.kind}: {target}"
+
+
+def in_force(now: datetime) -> Q:
+    """Return the condition under which a lock stops its target at `now`."""
+    return Q(lifted_at=None) & (Q(ends_at=None) | Q(ends_at__gt=now))
+
+
+def is_in_force(lock: Lock, now: datetime) -> bool:
+    """Return whether `lock` stops its target at `now`."""
+    return lock.lifted_at is None and (lock.ends_at is None or lock.ends_at > now)
 
 
 class RevokedToken(models.Model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from accounts.models import in_force, is_in_force
+
 from .directory import (
     scim_group_create,
     scim_group_delete,
@@ -18,8 +20,6 @@ from .groups import group_delete, group_save
 from .introspecting import token_introspect
 from .issued import NotYours, api_token_create, api_token_revoke
 from .locks import (
-    in_force,
-    is_in_force,
     lock_lift,
     lock_place,
     locks_lift,

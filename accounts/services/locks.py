@@ -26,6 +26,8 @@ from accounts.models import (
     RevokedToken,
     SeenToken,
     User,
+    in_force,
+    is_in_force,
 )
 from accounts.saving import Refusals
 
@@ -191,16 +193,6 @@ def token_seen(*, issuer: str, jti: str, expires_at: datetime, now: datetime) ->
 def revocation_end(now: datetime) -> datetime:
     """Return when every token that exists at `now` has certainly expired, for revocations that know no better."""
     return now + LONGEST_TOKEN
-
-
-def in_force(now: datetime) -> Q:
-    """Return the condition under which a lock stops its target at `now`."""
-    return Q(lifted_at=None) & (Q(ends_at=None) | Q(ends_at__gt=now))
-
-
-def is_in_force(lock: Lock, now: datetime) -> bool:
-    """Return whether `lock` stops its target at `now`."""
-    return lock.lifted_at is None and (lock.ends_at is None or lock.ends_at > now)
 
 
 def _target(refusals: Refusals, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:

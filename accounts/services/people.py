@@ -22,10 +22,10 @@ from accounts.models import (
     SamlProvider,
     ScimMember,
     User,
+    in_force,
 )
 from accounts.saving import Refusals
 
-from .locks import in_force
 from .principals import principal_ensure
 
 NEVER_PROVED: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,9 +9,9 @@ from django.db import transaction
 from django.db.models import F, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Greatest
 
-from accounts.models import IdentityProvider, Lock, Principal, RevokedToken, SamlProvider, SeenToken
+from accounts.models import IdentityProvider, Lock, Principal, RevokedToken, SamlProvider, SeenToken, in_force
 
-from .locks import in_force, lock_place
+from .locks import lock_place
 
 LATE: Final = timedelta(minutes=10)
 """Kept longer than needed, so that no clock difference brings anything back."""
