@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import orjson
 
-from policies.engine.globs import Globs
 from policies.engine.rules import ConnectionPolicy, Kind, visible
 from proxy.ports import Call, Route
 
@@ -84,7 +83,7 @@ def _about(policy: ConnectionPolicy, kind: Kind) -> tuple[object, ...]:
         (
             grant.principal,
             grant.group,
-            _globs(getattr(grant, f"{kind}s")),
+            getattr(grant, f"{kind}s").comparable,
             grant.valid_from,
             grant.valid_until,
             grant.windows,
@@ -96,8 +95,8 @@ def _about(policy: ConnectionPolicy, kind: Kind) -> tuple[object, ...]:
     rules = [
         (
             rule.effect,
-            _globs(rule.methods),
-            _globs(rule.names),
+            rule.methods.comparable,
+            rule.names.comparable,
             rule.principals,
             rule.groups,
             rule.annotations,
@@ -107,16 +106,3 @@ def _about(policy: ConnectionPolicy, kind: Kind) -> tuple[object, ...]:
         for rule in policy.rules
     ]
     return grants, rules, policy.connection, policy.tools
-
-
-def _globs(globs: Globs) -> tuple[object, ...]:
-    expression = globs.expression
-    return (
-        globs.exact,
-        globs.any_name,
-        globs.prefixes,
-        globs.suffixes,
-        globs.heads,
-        globs.tails,
-        None if expression is None else expression.pattern,
-    )

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from .globs import Globs
 from .rules import ConnectionPolicy
 
 _DOMAIN: Final = b"wardgate.approval.v1\0"
@@ -143,7 +142,7 @@ def fingerprint(policy: ConnectionPolicy) -> bytes:
             (
                 grant.principal,
                 grant.group,
-                [_globs(globs) for globs in (grant.tools, grant.prompts, grant.resources)],
+                [globs.comparable for globs in (grant.tools, grant.prompts, grant.resources)],
                 grant.valid_from,
                 grant.valid_until,
                 grant.windows,
@@ -158,8 +157,8 @@ def fingerprint(policy: ConnectionPolicy) -> bytes:
             (
                 rule.name,
                 rule.effect.value,
-                _globs(rule.methods),
-                _globs(rule.names),
+                rule.methods.comparable,
+                rule.names.comparable,
                 sorted(rule.principals),
                 sorted(rule.groups),
                 rule.annotations,
@@ -171,17 +170,3 @@ def fingerprint(policy: ConnectionPolicy) -> bytes:
     )
     tools = sorted(f"{name}={facts!r}" for name, facts in policy.tools.items())
     return sha256("\n".join([*grants, "", *rules, "", repr(policy.connection), *tools]).encode()).digest()
-
-
-def _globs(globs: Globs) -> tuple[object, ...]:
-    """Return a compiled list of globs, comparable across compilations."""
-    expression = globs.expression
-    return (
-        sorted(globs.exact),
-        globs.any_name,
-        globs.prefixes,
-        globs.suffixes,
-        globs.heads,
-        globs.tails,
-        None if expression is None else expression.pattern,
-    )

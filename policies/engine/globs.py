@@ -66,9 +66,10 @@ class Globs:
         )
 
     @property
-    def is_exact(self) -> bool:
-        """Whether only the names of `exact` match, to the letter."""
-        return not (self.any_name or self.prefixes or self.suffixes or self.expression is not None)
+    def comparable(self) -> tuple[object, ...]:
+        """What the list says, the same for every compilation in every process: no set, whose order differs there."""
+        expression = None if self.expression is None else self.expression.pattern
+        return sorted(self.exact), self.any_name, self.prefixes, self.suffixes, expression
 
     @property
     def beginnings(self) -> frozenset[str] | None:
@@ -92,7 +93,6 @@ class Globs:
         return self.expression.fullmatch(name.encode("utf-8", "replace")) is not None
 
 
-ANY_NAME = Globs(any_name=True)
 NO_NAME = Globs()
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 from typing import Any
 
@@ -136,3 +139,26 @@ def test_every_change_of_a_rule_makes_another_policy(change: dict[str, Any]) -> 
 )
 def test_every_change_of_a_grant_makes_another_policy(change: dict[str, Any]) -> None:
     assert compiled([replace(GRANT, **change)], [RULE]) != compiled([GRANT], [RULE])
+
+
+_IN_ANOTHER_PROCESS = """
+from policies.engine.binding import fingerprint
+from policies.engine.compile import GrantRow, compile_connection
+tools = ("get_*_by_?", "put_*_of_?x", "a*b*c", "one", "two", "three")
+grant = GrantRow(id="g", connection_id="c1", principal=("https://idp.example", "alice"), tools=tools)
+print(fingerprint(compile_connection("c1", grants=[grant], guardrails=[], patterns=[])).hex())
+"""
+
+
+def test_every_process_finds_the_same_policy_the_same() -> None:
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", _IN_ANOTHER_PROCESS],
+            env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+            timeout=30,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(told) == 1
