@@ -91,10 +91,10 @@ WARDGATE_JWKS_FETCH_SECONDS = env.integer("WARDGATE_JWKS_FETCH_SECONDS", 3, at_l
 WARDGATE_JWKS_FRESH_SECONDS = env.integer("WARDGATE_JWKS_FRESH_SECONDS", 300, at_least=1)
 WARDGATE_JWKS_OUTAGE_SECONDS = env.integer("WARDGATE_JWKS_OUTAGE_SECONDS", 3600, at_least=1)
 WARDGATE_JWKS_RETRY_SECONDS = env.integer("WARDGATE_JWKS_RETRY_SECONDS", 30, at_least=1)
+"""Least time between two fetches that an unknown key id may cause: at most two in a minute for each issuer."""
 WARDGATE_INTROSPECTION_EVERY_SECONDS = env.integer("WARDGATE_INTROSPECTION_EVERY_SECONDS", 60, at_least=1)
 WARDGATE_INTROSPECTION_OUTAGE_SECONDS = env.integer("WARDGATE_INTROSPECTION_OUTAGE_SECONDS", 300, at_least=0)
 WARDGATE_INTROSPECTION_SECONDS = env.integer("WARDGATE_INTROSPECTION_SECONDS", 3, at_least=1)
-"""Least time between two fetches that an unknown key id may cause: at most two in a minute for each issuer."""
 
 # What the gateway itself gives out.
 WARDGATE_API_TOKEN_DAYS = env.integer("WARDGATE_API_TOKEN_DAYS", 90, at_least=1)
