@@ -1,14 +1,18 @@
 """Who may decide about a held call, and whether enough of them have. Pure.
 
 A rule has stages that come one after the other. A stage names groups, users and perhaps the owners of the connection;
-one that names nobody is for everybody who may decide at all. One person counts once for each stage, and the person
+one that names nobody is for everybody who may decide at all. One person counts once in a request, and the person
 behind the request counts never: four eyes hold for administrators, too.
+
+`seat` is the one answer to "may this person decide it now": the service asks it for a decision, the inbox for each
+line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 MAX_STAGES: Final = 5
@@ -39,12 +43,49 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """A person who wants to decide: groups are those of the login, looked up now; `principal` is their own, if any."""
+    """A person who wants to decide: groups are those of the login, looked up now; `principal` is their own, if any.
+
+    `owner` is the human who answers for that principal. `stands_for` are the people who have named this one as their
+    delegate and could decide at this moment; whom those stand for themselves counts nothing, so there are no chains.
+    """
 
     user: int
     groups: frozenset[int] = frozenset()
     principal: str | None = None
     is_owner: bool = False
+    owner: str | None = None
+    stands_for: tuple[Approver, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """What of a request says who may decide it now.
+
+    `escalation` is None until it has begun. `handed_to` are the users to whom it was handed over in this stage, and
+    `approved_by` those who have approved it in any stage, or for whom a delegate has.
+    """
+
+    stage: Stage
+    requester: str
+    owner: str | None = None
+    escalation: Stage | None = None
+    handed_to: frozenset[int] = frozenset()
+    approved_by: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """The person may decide: for themselves, or `behalf` (a user) whose delegate they are."""
+
+    behalf: int | None = None
+
+
+class Barred(StrEnum):
+    """Why a person may not decide a request."""
+
+    OWN = "own"
+    DECIDED = "decided"
+    NOT_NAMED = "not_named"
 
 
 def read_stages(value: object) -> tuple[Stage, ...]:
@@ -107,22 +148,62 @@ def may_decide(stage: Stage, approver: Approver) -> bool:
 
 
 def is_own(approver: Approver, requester: str, owner: str | None) -> bool:
-    """Tell whether the person is the requester, or the human who answers for it (principal ids)."""
-    return approver.principal is not None and approver.principal in {requester, owner}
+    """Tell whether one human is behind both the person and the request (principal ids, and those of their owners)."""
+    return not {approver.principal, approver.owner}.isdisjoint({requester, owner} - {None})
 
 
-def next_stage(stages: Sequence[Stage], approvals: Iterable[tuple[int, int]]) -> int | None:
+def escalation_of(value: object) -> Stage | None:
+    """Return whom a request escalates to; None when it names nobody, or cannot be read: then it escalates to nobody."""
+    if not isinstance(value, Mapping) or not value:
+        return None
+    try:
+        [stage] = read_stages([{"name": "Escalation", **value}])
+    except StagesRefused:
+        return None
+    return None if stage.is_open else stage
+
+
+def seat(awaited: Awaited, approver: Approver) -> Seat | Barred:
+    """Return as whom the person may decide, or why they may not.
+
+    That they are active and have the permission to decide is the caller's to know. Whoever may decide for themselves
+    does; else the first of those for whom they stand. Nobody stands for somebody whose own request it is, who has
+    approved it already, or who could not decide it now.
+    """
+    if is_own(approver, awaited.requester, awaited.owner):
+        return Barred.OWN
+    if approver.user in awaited.approved_by:
+        return Barred.DECIDED
+    if _is_named(awaited, approver):
+        return Seat()
+    for person in approver.stands_for:
+        is_free = person.user not in awaited.approved_by and not is_own(person, awaited.requester, awaited.owner)
+        if is_free and _is_named(awaited, person):
+            return Seat(person.user)
+    return Barred.NOT_NAMED
+
+
+def _is_named(awaited: Awaited, approver: Approver) -> bool:
+    return (
+        may_decide(awaited.stage, approver)
+        or approver.user in awaited.handed_to
+        or (awaited.escalation is not None and may_decide(awaited.escalation, approver))
+    )
+
+
+def next_stage(stages: Sequence[Stage], approvals: Iterable[tuple[int, ...]]) -> int | None:
     """Return the number (from 0) of the stage whose approvals are awaited; None when every stage has enough.
 
     Args:
         stages: of the request.
-        approvals: pairs of stage and user; whoever approved in one stage does not count in another.
+        approvals: stage and user, and perhaps the user for whom that one stood. Neither of them counts again, in this
+            stage or another.
     """
     counted: dict[int, int] = {}
     people: set[int] = set()
-    for number, user in approvals:
-        if user not in people:
-            people.add(user)
+    for number, *persons in approvals:
+        if people.isdisjoint(persons):
+            people.update(persons)
             counted[number] = counted.get(number, 0) + 1
     for number, stage in enumerate(stages):
         if counted.get(number, 0) < stage.needed:

@@ -33,7 +33,7 @@ from policies.approval_errors import (
     TooManyPending,
 )
 from policies.engine import approving
-from policies.engine.approving import Approver, Stage
+from policies.engine.approving import Approver, Awaited, Barred, Seat, Stage
 from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, ApprovalRule, ApprovalView, Guardrail
 
 State = ApprovalRequest.State
@@ -213,16 +213,42 @@ def why_not(
         return NotPending(_what_became(request, now))
     if not (user.is_active and user.has_perm("policies.decide_approvalrequest")):
         return NotAnApprover("You may not decide approval requests. Ask an administrator for the approver role.")
-    approver = approver_of(request, deciding)
-    if approving.is_own(approver, str(request.principal_id), _text(request.principal.owner_id)):
-        return OwnRequest("This was asked for by you or in your name. Somebody else has to decide.")
+    match approving.seat(awaited_of(request), approver_of(request, deciding)):
+        case Barred.OWN:
+            return OwnRequest("This was asked for by you or in your name. Somebody else has to decide.")
+        case Barred.DECIDED:
+            return DecidedAlready("You have approved this already. It waits for others.")
+        case Barred.NOT_NAMED:
+            return NotAnApprover(f"This waits for {_current(request).name}, and you are not among them.")
+        case Seat():
+            return None
+
+
+def _current(request: ApprovalRequest) -> Stage:
+    """Return the stage whose approvals are awaited."""
     stages = stages_of(request)
-    stage = stages[min(request.stage, len(stages) - 1)]
-    if not (approving.may_decide(stage, approver) or _is_escalated_to(request, approver) or _was_handed(request, user)):
-        return NotAnApprover(f"This waits for {stage.name}, and you are not among them.")
-    if request.decisions.filter(user=user, verdict=Verdict.APPROVE).exists():
-        return DecidedAlready("You have approved this already. It waits for others.")
-    return None
+    return stages[min(request.stage, len(stages) - 1)]
+
+
+def awaited_of(request: ApprovalRequest) -> Awaited:
+    """Return what of a request says who may decide it now; decisions that were prefetched are not asked for again."""
+    handed: set[int] = set()
+    approved_by: set[int] = set()
+    for decision in request.decisions.all():
+        if decision.verdict == Verdict.APPROVE and decision.user_id is not None:
+            approved_by.add(decision.user_id)
+        is_here = decision.verdict == Verdict.HAND_OVER and decision.stage == request.stage
+        if is_here and decision.to_user_id is not None:
+            handed.add(decision.to_user_id)
+    has_begun = request.escalated_at is not None
+    return Awaited(
+        stage=_current(request),
+        requester=str(request.principal_id),
+        owner=_text(request.principal.owner_id),
+        escalation=approving.escalation_of(request.terms.get("escalate_to")) if has_begun else None,
+        handed_to=frozenset(handed),
+        approved_by=frozenset(approved_by),
+    )
 
 
 def approver_of(request: ApprovalRequest, deciding: Deciding) -> Approver:
@@ -232,22 +258,9 @@ def approver_of(request: ApprovalRequest, deciding: Deciding) -> Approver:
         user=user.pk,
         groups=deciding.groups,
         principal=_text(user.principal_id),
+        owner=None if user.principal is None else _text(user.principal.owner_id),
         is_owner=request.connection.owners.filter(pk=user.pk).exists(),
     )
-
-
-def _is_escalated_to(request: ApprovalRequest, approver: Approver) -> bool:
-    if request.escalated_at is None or not request.terms.get("escalate_to"):
-        return False
-    try:
-        [stage] = approving.read_stages([request.terms["escalate_to"]])
-    except (approving.StagesRefused, ValueError):
-        return False
-    return not stage.is_open and approving.may_decide(stage, approver)
-
-
-def _was_handed(request: ApprovalRequest, user: User) -> bool:
-    return request.decisions.filter(verdict=Verdict.HAND_OVER, to_user=user, stage=request.stage).exists()
 
 
 def _what_became(request: ApprovalRequest, now: datetime) -> str:
@@ -375,7 +388,9 @@ def request_hand_over(
     if to.pk == deciding.user.pk or not (to.is_active and to.has_perm("policies.decide_approvalrequest")):
         raise NotAnApprover(f"{to} may not decide approval requests.")
     if approving.is_own(
-        Approver(to.pk, principal=_text(to.principal_id)), str(request.principal_id), _text(request.principal.owner_id)
+        Approver(to.pk, principal=_text(to.principal_id), owner=_text(to.principal.owner_id) if to.principal else None),
+        str(request.principal_id),
+        _text(request.principal.owner_id),
     ):
         raise OwnRequest(f"This was asked for by {to} or in their name.")
     _note(request, deciding, Verdict.HAND_OVER, _plain(reason), 1, 0, now, to=to)

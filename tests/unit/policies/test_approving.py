@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 
 from policies.engine.approving import (
     Approver,
+    Awaited,
+    Barred,
+    Seat,
     Stage,
     StagesRefused,
+    escalation_of,
     is_own,
     may_decide,
     next_stage,
     read_stages,
+    seat,
     written,
 )
 
@@ -85,3 +90,51 @@ def test_more_approvals_never_lead_back_and_one_person_counts_once(
     assert order == sorted(order)
     if reached[-1] is None:
         assert len({user for _, user in approvals}) >= sum(stage.needed for stage in stages)
+
+
+def awaited(**values: Any) -> Awaited:
+    return Awaited(**{"stage": Stage("team", 1, users=frozenset({1})), "requester": "p", **values})
+
+
+@pytest.mark.parametrize(
+    ("how", "person", "expected"),
+    [
+        ({}, Approver(1), Seat()),
+        ({}, Approver(2), Barred.NOT_NAMED),
+        ({"handed_to": frozenset({2})}, Approver(2), Seat()),
+        ({"escalation": Stage("on call", 1, users=frozenset({2}))}, Approver(2), Seat()),
+        ({"escalation": Stage("on call", 1, groups=frozenset({5}))}, Approver(2, groups=frozenset({5})), Seat()),
+        ({"escalation": Stage("on call", 1, users=frozenset({3}))}, Approver(2), Barred.NOT_NAMED),
+        ({"approved_by": frozenset({1})}, Approver(1), Barred.DECIDED),
+        ({}, Approver(1, principal="p"), Barred.OWN),
+        ({"owner": "boss"}, Approver(1, principal="boss"), Barred.OWN),
+        ({}, Approver(1, principal="robot", owner="p"), Barred.OWN),
+        ({"requester": "other", "owner": "boss"}, Approver(1, principal="robot", owner="boss"), Barred.OWN),
+        ({}, Approver(2, stands_for=(Approver(1),)), Seat(1)),
+        ({"handed_to": frozenset({3})}, Approver(2, stands_for=(Approver(3),)), Seat(3)),
+        ({}, Approver(1, stands_for=(Approver(3),)), Seat()),
+        ({}, Approver(2, principal="p", stands_for=(Approver(1),)), Barred.OWN),
+        ({}, Approver(2, stands_for=(Approver(1, principal="p"),)), Barred.NOT_NAMED),
+        ({"approved_by": frozenset({1})}, Approver(2, stands_for=(Approver(1),)), Barred.NOT_NAMED),
+        ({"approved_by": frozenset({2})}, Approver(2, stands_for=(Approver(1),)), Barred.DECIDED),
+        ({}, Approver(3, stands_for=(Approver(2, stands_for=(Approver(1),)),)), Barred.NOT_NAMED),
+    ],
+)  # fmt: skip
+def test_who_may_decide_now_and_as_whom(how: dict[str, Any], person: Approver, expected: Seat | Barred) -> None:
+    assert seat(awaited(**how), person) == expected
+
+
+@pytest.mark.parametrize("value", [None, {}, [], "x", {"groups": []}, {"groups": ["x"]}, {"who": 1}])
+def test_an_escalation_that_names_nobody_lets_nobody_decide(value: Any) -> None:
+    assert escalation_of(value) is None
+
+
+def test_an_escalation_names_people_as_a_stage_does() -> None:
+    assert escalation_of({"users": [4]}) == Stage("Escalation", 1, users=frozenset({4}))
+
+
+def test_a_delegate_and_the_person_for_whom_they_approve_count_once_together() -> None:
+    two = [Stage("team", 2)]
+    assert next_stage(two, [(0, 2, 1), (0, 1)]) == 0
+    assert next_stage(two, [(0, 2, 1), (0, 2)]) == 0
+    assert next_stage(two, [(0, 2, 1), (0, 3)]) is None
