@@ -18,6 +18,7 @@ from .approval_models import (
     ApprovalView,
     ClientPatience,
 )
+from .notice_models import NoticeChannel, NoticeDelivery, NoticeOutbox, NoticePreference, PushSubscription
 
 __all__ = [
     "AccessGrant",
@@ -30,10 +31,15 @@ __all__ = [
     "ClientPatience",
     "Guardrail",
     "MaskingPattern",
+    "NoticeChannel",
+    "NoticeDelivery",
+    "NoticeOutbox",
+    "NoticePreference",
     "PolicyDraft",
     "PolicyState",
     "PolicyTest",
     "PolicyVersion",
+    "PushSubscription",
     "any_name",
 ]
 

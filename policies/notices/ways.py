@@ -1,0 +1,10 @@
+"""The ways that a notice can take, by their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from . import Way, email, webhook
+
+WAYS: Final[Mapping[str, Way]] = {"email": email, "webhook": webhook}
