@@ -30,6 +30,7 @@ from uvicorn.server import ServerState
 
 from proxy import gate
 from proxy.limits import place_of
+from proxy.one_way_socket import PLACES, OneWaySocket
 from proxy.reply import BODY, HEAD
 
 HEAD_SECONDS = 10.0
@@ -69,6 +70,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if isinstance(self.app, ProxyHeadersMiddleware):
             # It believes any peer on the loopback by default. Whom to believe is a setting of ours (`client_address`).
             self.app = self.app.app
+        if self.ws_protocol_class is None:
+            self.ws_protocol_class = OneWaySocket
         self._may_remember = config.limit_concurrency is None and not self.access_log and not config.reset_contextvars
         self._heads: dict[bytes, tuple[Scope, int]] = {}
         self._learned: tuple[bytes, Scope, int] | None = None
@@ -133,9 +136,15 @@ class GatewayProtocol(HttpToolsProtocol):
         self._heads.clear()
         super().shutdown()
 
+    def _should_upgrade_to_ws(self) -> bool:
+        """Offer our own WebSockets where there are any; elsewhere the header changes nothing."""
+        is_free = self.cycle is None or self.cycle.response_complete
+        return self.ws_protocol_class is not OneWaySocket or (is_free and self.url.partition(b"?")[0] in PLACES)
+
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over; its time is the other protocol's business."""
         self._stop_timer()
+        self._leave_strangers()
         super().handle_websocket_upgrade()
 
     # What the parser calls.
