@@ -57,3 +57,9 @@ class CannotBeHeld(DomainError):
     """The call cannot be kept for an approver to look at."""
 
     code = "cannot_be_held"
+
+
+class PolicyMoved(DomainError):
+    """Policy or locks in the database are newer than those under which the run was looked at; look again."""
+
+    code = "policy_moved"

@@ -13,12 +13,14 @@ from uuid import UUID
 
 from django.db import transaction
 
-from accounts import vault
-from accounts.sealing import opened
-from policies.models import ApprovalRequest, ApprovalUse
+from accounts.models import RevocationState
+from accounts.vault import CannotOpen
+from policies.approval_errors import PolicyMoved
+from policies.models import ApprovalRequest, ApprovalUse, PolicyState
 from sessions.models import Event, GatewayInstance
 
-from .approvals import BODY_PLACE, State
+from .approval_seal import open_body
+from .approvals import State, terms_given
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,24 @@ class Claimed:
 
 
 @transaction.atomic
-def use_claim(*, request_id: UUID, binding: bytes, call_id: UUID, instance_id: UUID, now: datetime) -> Claimed | None:
+def use_claim(
+    *,
+    request_id: UUID,
+    binding: bytes,
+    call_id: UUID,
+    instance_id: UUID,
+    versions: tuple[int, int] | None = None,
+    now: datetime,
+) -> Claimed | None:
     """Claim a run for the call `call_id`; None when there is none to have.
 
-    Whatever the request is bound to must be the same now: `binding` is made anew from the call that is about to run.
+    Whatever the request is bound to must be the same now: `binding` is made anew from the call that is about to run,
+    under the `versions` of policy and of locks (None does not compare). The row alone is not believed: what was decided
+    is read from the decisions, and the bytes open only in a row that says what the approvers were shown. An approval
+    whose approver has been disabled since, or that cannot be opened any more, ends here.
 
     Raises:
-        vault.CannotOpen: what was approved cannot be opened any more, so nothing runs.
+        PolicyMoved: policy or locks are newer than `versions`.
     """
     request = ApprovalRequest.objects.select_for_update(of=("self",)).filter(pk=request_id).first()
     if (
@@ -51,12 +64,22 @@ def use_claim(*, request_id: UUID, binding: bytes, call_id: UUID, instance_id: U
         or not request.principal_id
     ):
         return None
+    if versions is not None and versions != _versions():
+        raise PolicyMoved("Policy or locks have moved meanwhile.")
+    given = terms_given(request)
+    if given is None:
+        return _ended(request, "who approved it may no longer approve", now)
+    uses_given, until = given
+    if until <= now:
+        return None
     taken = set(request.uses.values_list("number", flat=True))
-    number = next((free for free in range(1, request.uses_allowed + 1) if free not in taken), None)
+    number = next((free for free in range(1, min(request.uses_allowed, uses_given) + 1) if free not in taken), None)
     if number is None:
         return None
-    kept = vault.Sealed(request.key_id, bytes(request.wrapped_key or b""), bytes(request.ciphertext or b""))
-    body = opened(kept, place=BODY_PLACE, row_id=request.pk).reveal()
+    try:
+        body = open_body(request)
+    except CannotOpen:
+        return _ended(request, "what was approved cannot be opened", now)
     use = ApprovalUse.objects.create(
         request=request, number=number, call_id=call_id, instance_id=instance_id, claimed_at=now
     )
@@ -64,6 +87,19 @@ def use_claim(*, request_id: UUID, binding: bytes, call_id: UUID, instance_id: U
         request.state, request.ended_at, request.changed_at = State.USED, now, now
         request.save(update_fields=["state", "ended_at", "changed_at"])
     return Claimed(use.pk, request.pk, request.code, body)
+
+
+def _versions() -> tuple[int, int]:
+    """Return the versions of policy and of locks, as this transaction sees them."""
+    policy = PolicyState.objects.values_list("version", flat=True).first()
+    locks = RevocationState.objects.values_list("version", flat=True).first()
+    return policy or 0, locks or 0
+
+
+def _ended(request: ApprovalRequest, why: str, now: datetime) -> None:
+    """End an approval that is good for nothing, so that asking again asks anew."""
+    request.state, request.end_reason, request.ended_at, request.changed_at = State.CANCELLED, why, now, now
+    request.save(update_fields=["state", "end_reason", "ended_at", "changed_at"])
 
 
 def request_kept(*, request_id: UUID) -> tuple[bytes, bytes] | None:
@@ -75,8 +111,7 @@ def request_kept(*, request_id: UUID) -> tuple[bytes, bytes] | None:
     request = ApprovalRequest.objects.filter(pk=request_id, kind=ApprovalRequest.Kind.CALL).first()
     if request is None or request.session_id is None:
         return None
-    kept = vault.Sealed(request.key_id, bytes(request.wrapped_key or b""), bytes(request.ciphertext or b""))
-    return request.session_id.bytes, opened(kept, place=BODY_PLACE, row_id=request.pk).reveal()
+    return request.session_id.bytes, open_body(request)
 
 
 @transaction.atomic

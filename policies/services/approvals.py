@@ -20,7 +20,6 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.models import Principal, User
-from accounts.sealing import sealed
 from policies.approval_errors import (
     BeyondTerms,
     CannotBeHeld,
@@ -36,12 +35,14 @@ from policies.engine import approving
 from policies.engine.approving import Approver, Awaited, Barred, Seat, Stage
 from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, ApprovalRule, ApprovalView, Guardrail
 
+from .approval_seal import seal_body
+
 State = ApprovalRequest.State
 Verdict = ApprovalDecision.Verdict
 OPEN = (State.HELD, State.APPROVED)
-BODY_PLACE = "policies_approvalrequest.body"
 _ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 _CHANGED_WITHIN = timedelta(hours=1)
+_LONGEST_RUN_WITHIN = 86_400
 EVERYBODY = (Stage("Approvers", 1),)
 """Who decides when the guardrail names no rule: anybody who may decide at all."""
 
@@ -134,8 +135,7 @@ def request_open(*, held: HeldCall, now: datetime) -> ApprovalRequest:
         waiting_at=now,
     )
     take_terms(request, rule, now)
-    kept = sealed(held.body.decode(), place=BODY_PLACE, row_id=request.pk)
-    request.key_id, request.wrapped_key, request.ciphertext = kept.key_id, kept.wrapped_key, kept.ciphertext
+    seal_body(request, held.body)
     request.changed_from = (
         ApprovalRequest.objects.filter(
             principal=principal,
@@ -307,9 +307,7 @@ def request_decide(
     _note(request, deciding, Verdict.APPROVE if approve else Verdict.DENY, reason, uses, window_seconds, now)
     if not approve:
         return _end(request, State.REJECTED, reason, now)
-    stages = stages_of(request)
-    approvals = request.decisions.filter(verdict=Verdict.APPROVE).order_by("at").values_list("stage", "user_id")
-    following = approving.next_stage(stages, ((stage, user) for stage, user in approvals if user is not None))
+    following = awaited_stage(request)
     if following is not None:
         request.stage, request.changed_at = following, now
         request.save(update_fields=["stage", "changed_at"])
@@ -317,14 +315,35 @@ def request_decide(
     return approved(request, now)
 
 
+def awaited_stage(request: ApprovalRequest) -> int | None:
+    """Return the stage whose approvals are awaited; None when every stage has enough of people who are still active."""
+    approvals = request.decisions.filter(verdict=Verdict.APPROVE, user__is_active=True)
+    given = approvals.order_by("at").values_list("stage", "user_id")
+    return approving.next_stage(stages_of(request), ((stage, user) for stage, user in given if user is not None))
+
+
+def terms_given(request: ApprovalRequest) -> tuple[int, datetime] | None:
+    """Return how many runs were approved and until when, on the narrowest terms that any approver gave; None: none.
+
+    This is what the decisions say, which nobody can change; the columns of the request repeat it.
+    """
+    given = list(request.decisions.filter(verdict__in=[Verdict.APPROVE, Verdict.BREAK_GLASS], user__is_active=True))
+    is_emergency = any(decision.verdict == Verdict.BREAK_GLASS for decision in given)
+    if not given or not (is_emergency or awaited_stage(request) is None):
+        return None
+    usual = min(int(request.terms.get("run_within_seconds", 900)), _LONGEST_RUN_WITHIN)
+    window = min(decision.window_seconds or usual for decision in given)
+    uses = min(decision.uses for decision in given)
+    return uses, max(decision.at for decision in given) + timedelta(seconds=window)
+
+
 def approved(request: ApprovalRequest, now: datetime) -> ApprovalRequest:
     """Make a locked request approved, on the narrowest terms that any of its approvers gave."""
-    given = list(request.decisions.filter(verdict__in=[Verdict.APPROVE, Verdict.BREAK_GLASS]))
-    windows = [decision.window_seconds for decision in given]
-    window = min(windows) if windows and min(windows) > 0 else int(request.terms.get("run_within_seconds", 900))
-    request.uses_allowed = min((decision.uses for decision in given), default=1)
+    given = terms_given(request)
+    if given is None:
+        raise NotPending("Nobody who may decide has approved this.")
+    request.uses_allowed, request.usable_until = given
     request.state, request.decided_at, request.changed_at = State.APPROVED, now, now
-    request.usable_until = now + timedelta(seconds=window)
     if request.kind == ApprovalRequest.Kind.ACCESS:
         give_access(request, now)
     request.save()

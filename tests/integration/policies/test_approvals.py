@@ -313,3 +313,20 @@ def test_of_many_that_claim_at_once_exactly_as_many_as_were_approved_get_a_run(
         with ThreadPoolExecutor(16) as pool:
             assert sum(pool.map(one, [request] * 64)) == uses
     assert Guardrail.objects.count() == 1
+
+
+def test_the_narrowest_window_counts_also_beside_an_approver_who_gave_none(held: Callable[..., HeldCall]) -> None:
+    rule_with([{"name": "two", "needed": 2}], max_window_seconds=3600, max_uses=5)
+    request = opened(held)
+    decide(request, person("grace"), window_seconds=60, uses=3)
+    approved = decide(request, person("heidi"))
+    assert (approved.uses_allowed, approved.usable_until) == (1, NOW + timedelta(seconds=60))
+
+
+def test_who_was_disabled_since_does_not_count_among_several(held: Callable[..., HeldCall]) -> None:
+    rule_with([{"name": "two", "needed": 2}])
+    request, grace = opened(held), person("grace")
+    decide(request, grace)
+    User.objects.filter(pk=grace.pk).update(is_active=False)
+    assert decide(request, person("heidi")).state == "held"
+    assert decide(request, person("ivan")).state == "approved"
