@@ -97,6 +97,8 @@ EVIDENCE: Final[Mapping[str, frozenset[Role]]] = {
     "policies.policyversion": EVERYBODY,
     "policies.approvalrequest": EVERYBODY,
     "policies.approvaldecision": EVERYBODY,
+    "policies.approvaldelegation": EVERYBODY,
+    "policies.approvalmessage": _AUDIT,
     "policies.approvaluse": EVERYBODY,
     "policies.approvalview": _AUDIT,
     "policies.clientpatience": EVERYBODY,

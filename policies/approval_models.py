@@ -189,6 +189,13 @@ class ApprovalDecision(models.Model):
         BREAK_GLASS = "break_glass"
         HAND_OVER = "hand_over"
         REVIEW = "review"
+        ESCALATE = "escalate"
+
+    class Finding(models.TextChoices):
+        """What a review of an approval in an emergency found."""
+
+        JUSTIFIED = "justified"
+        NOT_JUSTIFIED = "not_justified", "Not justified"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     request = models.ForeignKey(ApprovalRequest, on_delete=models.PROTECT, related_name="decisions")
@@ -200,6 +207,11 @@ class ApprovalDecision(models.Model):
     uses = models.PositiveIntegerField(default=1)
     window_seconds = models.PositiveIntegerField(default=0)
     to_user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    behalf_of = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+",
+        help_text="The person whose delegate decided.",
+    )  # fmt: skip
+    finding = models.CharField(max_length=14, choices=Finding, blank=True, help_text="Of a review.")
     channel = models.CharField(max_length=16, default="console", help_text="console, api, slack and so on.")
     address = models.CharField(max_length=64, blank=True)
     authentication = models.CharField(max_length=80, blank=True, help_text="How, and when it was last proved.")
@@ -212,7 +224,8 @@ class ApprovalDecision(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["request", "user", "stage"], condition=Q(verdict="approve"), name="approval_once_per_person"
-            )
+            ),
+            models.UniqueConstraint(fields=["request"], condition=Q(verdict="review"), name="approval_reviewed_once"),
         ]
 
     def __str__(self) -> str:

@@ -18,11 +18,14 @@ from .approval_models import (
     ApprovalView,
     ClientPatience,
 )
+from .approval_people_models import ApprovalDelegation, ApprovalMessage
 from .notice_models import NoticeChannel, NoticeDelivery, NoticeOutbox, NoticePreference, PushSubscription
 
 __all__ = [
     "AccessGrant",
     "ApprovalDecision",
+    "ApprovalDelegation",
+    "ApprovalMessage",
     "ApprovalRequest",
     "ApprovalRule",
     "ApprovalUse",
