@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any, cast
 
 from django.conf import settings
-from django.contrib.auth import SESSION_KEY, login, logout
+from django.contrib.auth import SESSION_KEY, get_user, login, logout
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -100,23 +103,43 @@ class ConsoleSessionMiddleware:
         return response
 
 
-def _judge(request: HttpRequest, now: datetime) -> None:
-    session = request.session
-    row = selectors.console_session_for(
+def person_of_session(session_key: str, now: datetime) -> User | None:
+    """Return whose login Django's session of this key is, None when it does not count (any more).
+
+    For what comes without a request, such as a socket of a page. It is no sign that the person is there.
+    """
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    if SESSION_KEY not in session or not _counts(session, _row_of(session, now), now):
+        return None
+    # As a request asks: the backend of the login, and whether the password has changed since.
+    user = get_user(cast("HttpRequest", SimpleNamespace(session=session)))
+    return user if isinstance(user, User) else None
+
+
+def _row_of(session: SessionBase, now: datetime) -> ConsoleSession | None:
+    return selectors.console_session_for(
         digest=services.session_digest(str(session.session_key)), group_ids=session.get(GROUPS_KEY, []), now=now
     )
-    seen = session.get(SEEN_KEY, 0)
-    if (
-        row is None
-        or str(row.user_id) != str(session[SESSION_KEY])
-        or now - row.began_at > timedelta(seconds=settings.WARDGATE_CONSOLE_SESSION_SECONDS)
-        or now.timestamp() - seen > settings.WARDGATE_CONSOLE_IDLE_SECONDS
-    ):
+
+
+def _counts(session: SessionBase, row: ConsoleSession | None, now: datetime) -> bool:
+    return (
+        row is not None
+        and str(row.user_id) == str(session[SESSION_KEY])
+        and now - row.began_at <= timedelta(seconds=settings.WARDGATE_CONSOLE_SESSION_SECONDS)
+        and now.timestamp() - session.get(SEEN_KEY, 0) <= settings.WARDGATE_CONSOLE_IDLE_SECONDS
+    )
+
+
+def _judge(request: HttpRequest, now: datetime) -> None:
+    session = request.session
+    row = _row_of(session, now)
+    if not _counts(session, row, now):
         if row is not None:
             services.console_session_end(session_id=row.pk, now=now)
         logout(request)
         return
-    if now.timestamp() - seen >= SEEN_EVERY_SECONDS:
+    if now.timestamp() - session.get(SEEN_KEY, 0) >= SEEN_EVERY_SECONDS:
         session[SEEN_KEY] = int(now.timestamp())
     _remember(request, row)
 

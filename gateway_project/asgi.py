@@ -19,11 +19,13 @@ django.setup(set_prefix=False)
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.urls import path
 
 from accounts.client_address import TrustedProxies
 from gateway_project import checks
 from gateway_project.bodies import BoundedBodies
 from gateway_project.doors import GuardedDoors
+from policies.consumers import InboxConsumer, hub
 from proxy import gate
 from proxy.reply import Receive, Send
 from proxy.wiring import DataPath
@@ -35,7 +37,9 @@ class Application:
     def __init__(self, data_path: DataPath) -> None:
         checks.refuse_unsafe()
         self._data_path = data_path
-        self.console = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": URLRouter([])})
+        # Each of them judges Origin and login itself; elsewhere the server offers no upgrade.
+        sockets = URLRouter([path("inbox/live/", InboxConsumer.as_asgi())])
+        self.console = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": sockets})
         self._console = GuardedDoors(
             BoundedBodies(self.console, limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE),
             per_second=settings.WARDGATE_ADDRESS_DOOR_REQUESTS_PER_SECOND,
@@ -91,4 +95,4 @@ class Application:
                 return
 
 
-application = Application(DataPath())
+application = Application(DataPath(on_request=hub.ring))

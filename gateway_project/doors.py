@@ -14,7 +14,7 @@ from proxy.limits import Buckets, place_of
 
 from .bodies import Asgi, Receive, Scope, Send
 
-_DOORS = ("/oauth/", "/oidc/", "/events/", "/saml/", "/admin/login/")
+_DOORS = ("/oauth/", "/oidc/", "/events/", "/saml/", "/admin/login/", "/inbox/live/")
 _FORWARDED = b"x-forwarded-for"
 _BODY = b'{"error":"rate_limited","error_description":"Too many requests from this address. Wait a moment."}\n'
 
@@ -37,9 +37,12 @@ class GuardedDoors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         # The path as Django routes it: decoded.
-        if scope["type"] == "http" and scope["path"].startswith(_DOORS):
+        if scope["path"].startswith(_DOORS):
             with self._lock:
                 wait = self._buckets.take(place_of(self._address(scope)))
+            if wait and scope["type"] == "websocket":
+                await send({"type": "websocket.close"})
+                return
             if wait:
                 await _refuse(send, wait)
                 return

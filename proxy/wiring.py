@@ -55,10 +55,13 @@ class DataPath:
 
     Args:
         probe: called at the labelled steps of a call; the tests stop the process there.
+        on_request: called with the id of each request for approval that has moved.
     """
 
-    def __init__(self, probe: Callable[[str], None] = no_probe) -> None:
-        self._probe = probe
+    def __init__(
+        self, probe: Callable[[str], None] = no_probe, on_request: Callable[[str], None] = lambda request_id: None
+    ) -> None:
+        self._probe, self._on_request = probe, on_request
         self._app: GatewayApp | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -92,7 +95,7 @@ class DataPath:
             queue_events=settings.WARDGATE_RECORD_QUEUE_EVENTS,
             batch_events=settings.WARDGATE_RECORD_BATCH_EVENTS,
             on_bell=self._policy.ring,
-            on_decision=lambda request_id: self._held.ring(request_id),  # noqa: PLW0108 - it is made later
+            on_decision=self._request_moved,
         )
         self._instances = Instances(
             self._store,
@@ -283,6 +286,11 @@ class DataPath:
             limit=settings.WARDGATE_JWKS_BYTES,
             seconds=settings.WARDGATE_JWKS_FETCH_SECONDS,
         )
+
+    def _request_moved(self, request_id: str) -> None:
+        """A request for approval has moved: tell the calls that wait for it, and the pages that show it."""
+        self._held.ring(request_id)
+        self._on_request(request_id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

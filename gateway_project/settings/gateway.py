@@ -119,6 +119,10 @@ WARDGATE_CONNECTION_CALLS = env.integer("WARDGATE_CONNECTION_CALLS", 256, at_lea
 WARDGATE_SESSIONS = env.integer("WARDGATE_SESSIONS", 10_000, at_least=1)
 WARDGATE_PRINCIPAL_SESSIONS = env.integer("WARDGATE_PRINCIPAL_SESSIONS", 200, at_least=1)
 
+# Pages that are told when something moves, in one process.
+WARDGATE_LIVE_PAGES = env.integer("WARDGATE_LIVE_PAGES", 1000, at_least=1)
+WARDGATE_PERSON_LIVE_PAGES = env.integer("WARDGATE_PERSON_LIVE_PAGES", 20, at_least=1)
+
 # How far back rules about the past look.
 WARDGATE_HISTORY_SECONDS = env.integer("WARDGATE_HISTORY_SECONDS", 8 * 3600, at_least=60)
 WARDGATE_HISTORY_CALLS = env.integer("WARDGATE_HISTORY_CALLS", 5_000, at_least=10)

@@ -31,8 +31,10 @@ PUBLIC: Final[dict[str, frozenset[str]]] = {
 ASGI: Final = {"/healthz", "/readyz", "/mcp/<slug>", "/.well-known/oauth-protected-resource/mcp/<slug>"}
 """Places that are answered before Django."""
 
-WEBSOCKETS: Final[dict[str, str]] = {}
-"""Websockets, and who may open each: there is none. `test_websockets` of a new one tries it without a login."""
+WEBSOCKETS: Final[dict[str, str]] = {
+    "inbox/live/": "a page of this site, with a login that counts and the permission to see requests: test_inbox_live",
+}
+"""Websockets, and who may open each; the test that is named tries it without a login."""
 
 LOGIN: Final = {
     "console_login": "asks who one is",
