@@ -195,7 +195,7 @@ class NoticeDelivery(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(
-                fields=["channel", "user", "way"],
+                fields=["channel", "user", "principal", "subscription", "way"],
                 nulls_distinct=False,
                 condition=Q(event="summary", state="waiting"),
                 name="notice_one_summary",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 from celery import shared_task
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -58,3 +60,27 @@ def expire_approvals() -> None:
     escalated = services.requests_escalate(now=timezone.now())
     if ended or escalated:
         logger.info("approvals ended or escalated", extra={"ended": ended, "escalated": len(escalated)})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=110, expires=4)
+def send_notices() -> None:
+    """Find out who is told what, and send what is due, for half a minute. Beat: every 5 s. Idempotent.
+
+    Several at once share the messages. When it never runs, nobody is told; what is to be told waits in the database,
+    and the inbox shows every request all the same.
+    """
+    now = timezone.now()
+    services.reminders_note(now=now)
+    services.outbox_spread(now=now)
+    done = services.deliveries_send(now=now, seconds=30)
+    if done.sent or done.failed:
+        logger.info("notifications sent", extra={"sent": done.sent, "failed": done.failed})
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=600, expires=3500)
+def forget_notices() -> None:
+    """Delete old entries of the log of notifications. Beat: every hour. Idempotent.
+
+    When it never runs, the log grows.
+    """
+    services.notices_forget(before=timezone.now() - timedelta(days=settings.WARDGATE_NOTICE_DAYS))

@@ -148,6 +148,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 10.0,
         "options": {"expires": 9},
     },
+    "send notices": {
+        "task": "policies.tasks.send_notices",
+        "schedule": 5.0,
+        "options": {"expires": 4},
+    },
+    "forget notices": {
+        "task": "policies.tasks.forget_notices",
+        "schedule": 3600.0,
+        "options": {"expires": 3500},
+    },
     "resume back-tests": {
         "task": "policies.tasks.resume_back_tests",
         "schedule": 60.0,

@@ -142,6 +142,10 @@ WARDGATE_APPROVAL_COOLDOWN_SECONDS = env.integer("WARDGATE_APPROVAL_COOLDOWN_SEC
 """How long after a denial the very same call gets that denial again, and asks nobody."""
 WARDGATE_APPROVAL_POLL_MILLISECONDS = env.integer("WARDGATE_APPROVAL_POLL_MILLISECONDS", 1000, at_least=50)
 
+# How people are told.
+WARDGATE_NOTICE_DAYS = env.integer("WARDGATE_NOTICE_DAYS", 90, at_least=1)
+"""How long the log of notifications is kept."""
+
 # How people log in to the console.
 WARDGATE_REQUIRE_SECOND_FACTOR = env.boolean("WARDGATE_REQUIRE_SECOND_FACTOR", default=True)
 """Local accounts need a second factor, enrolled at the first login. Off only on loopback (`wardgate.E030`)."""

@@ -12,8 +12,8 @@ from .approvals import (
     OPEN,
     Deciding,
     HeldCall,
-    approver_of,
     awaited_of,
+    is_asked_for_by,
     may_withdraw,
     request_break_glass,
     request_decide,
@@ -24,6 +24,7 @@ from .approvals import (
     requests_escalate,
     requests_expire,
     requests_waiting,
+    seat_of,
     view_of,
     why_not,
 )
@@ -36,11 +37,27 @@ from .back_tests import (
     back_tests_left,
 )
 from .checking import Checked, Problem, document_check, document_rehearsal
+from .deciders import Desk, desk_of
+from .delegations import delegation_end, delegation_save
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save
 from .masking import masking_pattern_delete, masking_pattern_save
+from .notice_channels import (
+    TestFailed,
+    channel_secrets_seal_again,
+    notice_channel_delete,
+    notice_channel_save,
+    notice_channel_test,
+    signing_secret_of,
+)
+from .notice_delivery import NothingToRetry, deliveries_send, delivery_retry, notices_forget
+from .notice_people import notice_preference_save, push_subscribe, push_unsubscribe
+from .notice_spreading import outbox_spread, wishes_of
+from .notices import notify, reminders_note
 from .patience import patience_learn, patience_of, patience_set
 from .publishing import Publisher
+from .questions import question_answer, question_ask
+from .reviews import request_review, reviews_due, reviews_overdue, why_not_review
 from .versions import (
     AlreadyPublished,
     DocumentOutdated,
@@ -62,21 +79,29 @@ __all__ = [
     "Checked",
     "Claimed",
     "Deciding",
+    "Desk",
     "DocumentOutdated",
     "DraftOutdated",
     "HeldCall",
+    "NothingToRetry",
     "Problem",
     "Publisher",
+    "TestFailed",
     "access_request",
     "approval_rule_delete",
     "approval_rule_save",
-    "approver_of",
     "awaited_of",
     "back_test_cancel",
     "back_test_delete",
     "back_test_run",
     "back_test_start",
     "back_tests_left",
+    "channel_secrets_seal_again",
+    "delegation_end",
+    "delegation_save",
+    "deliveries_send",
+    "delivery_retry",
+    "desk_of",
     "document_apply",
     "document_check",
     "document_rehearsal",
@@ -88,29 +113,49 @@ __all__ = [
     "grant_save",
     "guardrail_delete",
     "guardrail_save",
+    "is_asked_for_by",
     "masking_pattern_delete",
     "masking_pattern_save",
     "may_withdraw",
+    "notice_channel_delete",
+    "notice_channel_save",
+    "notice_channel_test",
+    "notice_preference_save",
+    "notices_forget",
+    "notify",
+    "outbox_spread",
     "patience_learn",
     "patience_of",
     "patience_set",
     "policy_test_delete",
     "policy_test_save",
     "principals_of",
+    "push_subscribe",
+    "push_unsubscribe",
+    "question_answer",
+    "question_ask",
+    "reminders_note",
     "request_break_glass",
     "request_decide",
     "request_hand_over",
     "request_kept",
     "request_open",
+    "request_review",
     "request_seen",
     "request_withdraw",
     "requests_escalate",
     "requests_expire",
     "requests_waiting",
+    "reviews_due",
+    "reviews_overdue",
+    "seat_of",
+    "signing_secret_of",
     "use_claim",
     "use_release",
     "uses_reconcile",
     "version_roll_back",
     "view_of",
     "why_not",
+    "why_not_review",
+    "wishes_of",
 ]
