@@ -63,3 +63,21 @@ class PolicyMoved(DomainError):
     """Policy or locks in the database are newer than those under which the run was looked at; look again."""
 
     code = "policy_moved"
+
+
+class NothingToReview(DomainError):
+    """The request was not approved in an emergency, or somebody has reviewed it."""
+
+    code = "nothing_to_review"
+
+
+class NotYours(DomainError):
+    """Only whoever asked for it may do that."""
+
+    code = "not_yours"
+
+
+class TooManyMessages(DomainError):
+    """The request has as many questions and answers as it may have."""
+
+    code = "too_many_messages"

@@ -10,7 +10,6 @@ from .approval_rules import approval_rule_delete, approval_rule_save
 from .approval_uses import Claimed, request_kept, use_claim, use_release, uses_reconcile
 from .approvals import (
     OPEN,
-    Deciding,
     HeldCall,
     awaited_of,
     is_asked_for_by,
@@ -37,7 +36,7 @@ from .back_tests import (
     back_tests_left,
 )
 from .checking import Checked, Problem, document_check, document_rehearsal
-from .deciders import Desk, desk_of
+from .deciders import Deciding, Desk, desk_of
 from .delegations import delegation_end, delegation_save
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save

@@ -32,10 +32,11 @@ from policies.approval_errors import (
     TooManyPending,
 )
 from policies.engine import approving
-from policies.engine.approving import Approver, Awaited, Barred, Seat, Stage
+from policies.engine.approving import Awaited, Barred, Seat, Stage
 from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, ApprovalRule, ApprovalView, Guardrail
 
 from .approval_seal import seal_body
+from .deciders import Deciding, approver_of, desk_of, is_stopped, may_decide_at_all
 
 State = ApprovalRequest.State
 Verdict = ApprovalDecision.Verdict
@@ -73,18 +74,6 @@ class HeldCall:
     attributes: tuple[str, ...] = ()
     policy_version: int = 0
     vehicle: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Deciding:
-    """Who decides, from where, how they proved who they are, and what they saw (JSON text)."""
-
-    user: User
-    groups: frozenset[int] = frozenset()
-    channel: str = "console"
-    address: str = ""
-    authentication: str = ""
-    view: str = ""
 
 
 @transaction.atomic
@@ -208,12 +197,23 @@ def why_not(
     request: ApprovalRequest, deciding: Deciding, *, now: datetime
 ) -> NotPending | OwnRequest | NotAnApprover | DecidedAlready | None:
     """Return why this person may not decide about the request now; None when they may."""
+    found = seat_of(request, deciding, now=now)
+    return None if isinstance(found, Seat) else found
+
+
+def seat_of(
+    request: ApprovalRequest, deciding: Deciding, *, now: datetime
+) -> Seat | NotPending | OwnRequest | NotAnApprover | DecidedAlready:
+    """Return as whom this person may decide about the request now, or why they may not."""
     user = deciding.user
     if request.state != State.HELD or request.expires_at <= now:
         return NotPending(_what_became(request, now))
     if not (user.is_active and user.has_perm("policies.decide_approvalrequest")):
         return NotAnApprover("You may not decide approval requests. Ask an administrator for the approver role.")
-    match approving.seat(awaited_of(request), approver_of(request, deciding)):
+    if is_stopped(user, groups=deciding.groups, now=now):
+        return NotAnApprover("Your account is locked. Ask an administrator of the gateway.")
+    found = approving.seat(awaited_of(request), desk_of(deciding, now=now).before(request.connection_id))
+    match found:
         case Barred.OWN:
             return OwnRequest("This was asked for by you or in your name. Somebody else has to decide.")
         case Barred.DECIDED:
@@ -221,7 +221,7 @@ def why_not(
         case Barred.NOT_NAMED:
             return NotAnApprover(f"This waits for {_current(request).name}, and you are not among them.")
         case Seat():
-            return None
+            return found
 
 
 def _current(request: ApprovalRequest) -> Stage:
@@ -235,8 +235,8 @@ def awaited_of(request: ApprovalRequest) -> Awaited:
     handed: set[int] = set()
     approved_by: set[int] = set()
     for decision in request.decisions.all():
-        if decision.verdict == Verdict.APPROVE and decision.user_id is not None:
-            approved_by.add(decision.user_id)
+        if decision.verdict == Verdict.APPROVE:
+            approved_by.update(one for one in (decision.user_id, decision.behalf_of_id) if one is not None)
         is_here = decision.verdict == Verdict.HAND_OVER and decision.stage == request.stage
         if is_here and decision.to_user_id is not None:
             handed.add(decision.to_user_id)
@@ -251,20 +251,9 @@ def awaited_of(request: ApprovalRequest) -> Awaited:
     )
 
 
-def approver_of(request: ApprovalRequest, deciding: Deciding) -> Approver:
-    """Return the person as stages see them, by what is true now."""
-    user = deciding.user
-    return Approver(
-        user=user.pk,
-        groups=deciding.groups,
-        principal=_text(user.principal_id),
-        owner=None if user.principal is None else _text(user.principal.owner_id),
-        is_owner=request.connection.owners.filter(pk=user.pk).exists(),
-    )
-
-
 def _what_became(request: ApprovalRequest, now: datetime) -> str:
-    last = request.decisions.select_related("user").order_by("-at").first()
+    decided = [Verdict.APPROVE, Verdict.DENY, Verdict.WITHDRAW, Verdict.BREAK_GLASS]
+    last = request.decisions.filter(verdict__in=decided).select_related("user").order_by("-at").first()
     if request.state == State.HELD:
         return "This request has expired."
     by = f" by {last.user}" if last is not None and last.user is not None else ""
@@ -293,18 +282,27 @@ def request_decide(
         ApprovalRequest.DoesNotExist: there is no such request.
         DomainError: the person may not decide it, or not like this; the code says why.
     """
-    request = _locked(request_id)
-    problem = why_not(request, deciding, now=now)
-    if problem is not None:
-        raise problem
+    request = locked(request_id)
+    seat = seat_of(request, deciding, now=now)
+    if not isinstance(seat, Seat):
+        raise seat
     if seen_at is not None and seen_at != request.changed_at:
         raise Moved("This request has changed since you looked at it. Look again.")
-    reason = _plain(reason)
+    reason = plain(reason)
     if not reason and (not approve or request.terms.get("needs_reason")):
         raise ReasonNeeded("Say why.")
     if approve:
         _check_terms(request, uses, window_seconds)
-    _note(request, deciding, Verdict.APPROVE if approve else Verdict.DENY, reason, uses, window_seconds, now)
+    note(
+        request,
+        deciding,
+        Verdict.APPROVE if approve else Verdict.DENY,
+        reason,
+        now=now,
+        uses=uses,
+        window_seconds=window_seconds,
+        behalf_of_id=seat.behalf,
+    )
     if not approve:
         return _end(request, State.REJECTED, reason, now)
     following = awaited_stage(request)
@@ -318,8 +316,9 @@ def request_decide(
 def awaited_stage(request: ApprovalRequest) -> int | None:
     """Return the stage whose approvals are awaited; None when every stage has enough of people who are still active."""
     approvals = request.decisions.filter(verdict=Verdict.APPROVE, user__is_active=True)
-    given = approvals.order_by("at").values_list("stage", "user_id")
-    return approving.next_stage(stages_of(request), ((stage, user) for stage, user in given if user is not None))
+    approvals = approvals.filter(Q(behalf_of=None) | Q(behalf_of__is_active=True))
+    given = approvals.order_by("at").values_list("stage", "user_id", "behalf_of_id")
+    return approving.next_stage(stages_of(request), (tuple(n for n in row if n is not None) for row in given))
 
 
 def terms_given(request: ApprovalRequest) -> tuple[int, datetime] | None:
@@ -376,17 +375,19 @@ def request_break_glass(*, request_id: UUID, deciding: Deciding, reason: str, no
         ApprovalRequest.DoesNotExist: there is no such request.
         DomainError: the person may not, or gives no reason.
     """
-    request = _locked(request_id)
+    request = locked(request_id)
     if request.state != State.HELD or request.expires_at <= now:
         raise NotPending(_what_became(request, now))
     if not (deciding.user.is_active and deciding.user.has_perm("policies.break_glass_approvalrequest")):
         raise NotAnApprover("You may not approve alone.")
-    if approving.is_own(approver_of(request, deciding), str(request.principal_id), _text(request.principal.owner_id)):
+    if is_stopped(deciding.user, groups=deciding.groups, now=now):
+        raise NotAnApprover("Your account is locked. Ask an administrator of the gateway.")
+    if approving.is_own(desk_of(deciding, now=now).person, *own_of(request.principal)):
         raise OwnRequest("This was asked for by you or in your name. Somebody else has to decide, in an emergency too.")
-    reason = _plain(reason)
+    reason = plain(reason)
     if not reason:
         raise ReasonNeeded("Say what the emergency is.")
-    _note(request, deciding, Verdict.BREAK_GLASS, reason, 1, 0, now)
+    note(request, deciding, Verdict.BREAK_GLASS, reason, now=now)
     return approved(request, now)
 
 
@@ -400,19 +401,15 @@ def request_hand_over(
         ApprovalRequest.DoesNotExist: there is no such request.
         DomainError: the person may not decide it, or the other one may not.
     """
-    request = _locked(request_id)
-    problem = why_not(request, deciding, now=now)
-    if problem is not None:
-        raise problem
-    if to.pk == deciding.user.pk or not (to.is_active and to.has_perm("policies.decide_approvalrequest")):
+    request = locked(request_id)
+    seat = seat_of(request, deciding, now=now)
+    if not isinstance(seat, Seat):
+        raise seat
+    if to.pk == deciding.user.pk or not may_decide_at_all(to, now=now):
         raise NotAnApprover(f"{to} may not decide approval requests.")
-    if approving.is_own(
-        Approver(to.pk, principal=_text(to.principal_id), owner=_text(to.principal.owner_id) if to.principal else None),
-        str(request.principal_id),
-        _text(request.principal.owner_id),
-    ):
+    if approving.is_own(approver_of(to), *own_of(request.principal)):
         raise OwnRequest(f"This was asked for by {to} or in their name.")
-    _note(request, deciding, Verdict.HAND_OVER, _plain(reason), 1, 0, now, to=to)
+    note(request, deciding, Verdict.HAND_OVER, plain(reason), now=now, to_user=to, behalf_of_id=seat.behalf)
     request.changed_at = now
     request.save(update_fields=["changed_at"])
     return request
@@ -428,7 +425,7 @@ def request_withdraw(
         ApprovalRequest.DoesNotExist: there is no such request, or it is somebody else's.
         NotPending: it has ended.
     """
-    request = _locked(request_id)
+    request = locked(request_id)
     if principal_id is not None and request.principal_id != principal_id:
         raise ApprovalRequest.DoesNotExist
     if user is not None and not may_withdraw(request, user):
@@ -436,7 +433,7 @@ def request_withdraw(
     if request.state not in OPEN:
         raise NotPending(_what_became(request, now))
     ApprovalDecision.objects.create(
-        request=request, user=user, principal_id=principal_id, verdict=Verdict.WITHDRAW, reason=_plain(reason), at=now
+        request=request, user=user, principal_id=principal_id, verdict=Verdict.WITHDRAW, reason=plain(reason), at=now
     )
     if request.grant is not None:
         # Policy moves with the row, and whoever uses the access is cut off on every gateway process.
@@ -451,11 +448,21 @@ def request_seen(*, request: ApprovalRequest, user: User, address: str, now: dat
         ApprovalView.objects.create(request=request, user=user, address=address[:64], at=now)
 
 
+def is_asked_for_by(request: ApprovalRequest, user: User) -> bool:
+    """Tell whether the request is this person's, or that of a machine that they own."""
+    return user.principal_id is not None and user.principal_id in {request.principal_id, request.principal.owner_id}
+
+
 def may_withdraw(request: ApprovalRequest, user: User) -> bool:
-    """Tell whether the request is this person's, asked for in their name, or they administer approvals."""
-    own = {request.principal_id, request.principal.owner_id}
-    return user.has_perm("policies.break_glass_approvalrequest") or (
-        user.principal_id is not None and user.principal_id in own
+    """Tell whether the request is this person's, asked for in their name, or they administer approvals.
+
+    Access that was given may be ended by whoever may decide approval requests.
+    """
+    is_given = request.kind == ApprovalRequest.Kind.ACCESS and request.state == State.APPROVED
+    return (
+        is_asked_for_by(request, user)
+        or user.has_perm("policies.break_glass_approvalrequest")
+        or (is_given and user.has_perm("policies.decide_approvalrequest"))
     )
 
 
@@ -480,11 +487,22 @@ def requests_escalate(*, now: datetime, most: int = 500) -> list[UUID]:
         state=State.HELD, escalated_at=None, terms__escalate_seconds__gt=0, expires_at__gt=now
     ).order_by("opened_at")
     for request in waiting[:most]:
-        if now - request.opened_at < timedelta(seconds=request.terms["escalate_seconds"]):
+        seconds = request.terms["escalate_seconds"]
+        if now - request.opened_at < timedelta(seconds=seconds):
             continue
-        unchanged = ApprovalRequest.objects.filter(pk=request.pk, state=State.HELD, escalated_at=None)
-        if unchanged.update(escalated_at=now, changed_at=now):
-            found.append(request.pk)
+        with transaction.atomic():
+            unchanged = ApprovalRequest.objects.filter(pk=request.pk, state=State.HELD, escalated_at=None)
+            if unchanged.update(escalated_at=now, changed_at=now):
+                reason = f"nobody decided within {seconds} seconds"
+                ApprovalDecision.objects.create(
+                    request=request,
+                    verdict=Verdict.ESCALATE,
+                    stage=request.stage,
+                    reason=reason,
+                    channel="task",
+                    at=now,
+                )
+                found.append(request.pk)
     return found
 
 
@@ -493,7 +511,8 @@ def requests_waiting(*, request_ids: Iterable[UUID], now: datetime) -> int:
     return ApprovalRequest.objects.filter(pk__in=list(request_ids), state__in=OPEN).update(waiting_at=now)
 
 
-def _locked(request_id: UUID) -> ApprovalRequest:
+def locked(request_id: UUID) -> ApprovalRequest:
+    """Return a request under its row lock, which every write takes first."""
     return (
         ApprovalRequest.objects.select_for_update(of=("self",))
         .select_related("principal", "connection")
@@ -530,17 +549,10 @@ def _check_terms(request: ApprovalRequest, uses: int, window_seconds: int) -> No
         raise BeyondTerms(f"The rule allows a window of at most {longest} seconds.")
 
 
-def _note(
-    request: ApprovalRequest,
-    deciding: Deciding,
-    verdict: str,
-    reason: str,
-    uses: int,
-    window_seconds: int,
-    now: datetime,
-    *,
-    to: User | None = None,
+def note(
+    request: ApprovalRequest, deciding: Deciding, verdict: str, reason: str, *, now: datetime, **values: Any
 ) -> None:
+    """Keep what a person decided, with what they saw. `values` are further columns of the decision."""
     ApprovalDecision.objects.create(
         request=request,
         user=deciding.user,
@@ -548,19 +560,22 @@ def _note(
         verdict=verdict,
         stage=request.stage,
         reason=reason,
-        uses=uses,
-        window_seconds=window_seconds,
-        to_user=to,
         channel=deciding.channel,
         address=deciding.address[:64],
         authentication=deciding.authentication[:80],
         view=deciding.view,
         view_sha256=hashlib.sha256(deciding.view.encode()).digest() if deciding.view else None,
         at=now,
+        **values,
     )
 
 
-def _plain(text: str) -> str:
+def own_of(principal: Principal) -> tuple[str, str | None]:
+    """Return a principal and the human who answers for it, as `approving.is_own` takes them."""
+    return str(principal.pk), _text(principal.owner_id)
+
+
+def plain(text: str) -> str:
     """Return what a person wrote as one line of printable text, at most 1,000 characters."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:1000]
 

@@ -20,7 +20,8 @@ from accounts.models import Principal, ScimMember, User
 from policies.models import ApprovalRequest, NoticeOutbox
 from policies.notices.message import ASKING, Event
 
-from .approvals import Deciding, why_not
+from .approvals import why_not
+from .deciders import Deciding
 
 DECIDE: Final = "policies.decide_approvalrequest"
 MOST: Final = 500
