@@ -160,6 +160,7 @@ class ApprovalRequest(models.Model):
             models.Index(fields=["changed_at"], name="approval_changed"),
             models.Index(fields=["principal", "-opened_at"], name="approval_of_principal"),
             models.Index(fields=["-opened_at"], name="approval_recent"),
+            models.Index(fields=["opened_at", "id"], name="approval_held", condition=Q(state="held")),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -19,6 +19,7 @@ from .approval_models import (
     ClientPatience,
 )
 from .approval_people_models import ApprovalDelegation, ApprovalMessage
+from .inbox_models import InboxFilter
 from .notice_models import NoticeChannel, NoticeDelivery, NoticeOutbox, NoticePreference, PushSubscription
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "BackTest",
     "ClientPatience",
     "Guardrail",
+    "InboxFilter",
     "MaskingPattern",
     "NoticeChannel",
     "NoticeDelivery",
