@@ -66,6 +66,7 @@ CONFIGURATION: Final[Mapping[str, Configured]] = {
     "accounts.rolegrant": Configured(_AUDIT, _OWNERSHIP),
     "accounts.user": Configured(_AUDIT, _OWNERSHIP),
     "accounts.consolesession": Configured(_AUDIT, _OWNERSHIP),
+    "policies.slackidentity": Configured(_AUDIT, _OWNERSHIP),
     "gateway_sessions.recordaccess": Configured(_AUDIT_AND_OPERATION, _OWNERSHIP),
     "gateway_sessions.savedview": Configured(EVERYBODY, EVERYBODY),
     "accounts.apitoken": Configured(_AUDIT, _OWNERSHIP),
@@ -136,6 +137,10 @@ NOBODY: Final = frozenset(
         "django_celery_beat.solarschedule",
         "gateway_sessions.checkpointhead",
         "mfa.authenticator",
+        "policies.pushkey",
+        "policies.slackcode",
+        "policies.slackmessage",
+        "policies.slackseen",
         "sessions.session",
     }
 )

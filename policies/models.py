@@ -19,6 +19,7 @@ from .approval_models import (
     ClientPatience,
 )
 from .approval_people_models import ApprovalDelegation, ApprovalMessage
+from .chat_models import PushKey, SlackCode, SlackIdentity, SlackMessage, SlackSeen
 from .inbox_models import InboxFilter
 from .notice_models import NoticeChannel, NoticeDelivery, NoticeOutbox, NoticePreference, PushSubscription
 
@@ -44,7 +45,12 @@ __all__ = [
     "PolicyState",
     "PolicyTest",
     "PolicyVersion",
+    "PushKey",
     "PushSubscription",
+    "SlackCode",
+    "SlackIdentity",
+    "SlackMessage",
+    "SlackSeen",
     "any_name",
 ]
 
