@@ -15,9 +15,11 @@ from accounts.saving import Refusals
 from connections.models import Connection
 from policies.approval_errors import CannotBeHeld
 from policies.models import ApprovalRequest, ApprovalRule
+from policies.notices.message import Event
 
 from .approvals import OPEN, new_code, refuse_floods, take_terms
 from .compiling import globs_of
+from .notices import notify
 
 MIN_SECONDS = 60
 
@@ -74,6 +76,7 @@ def access_request(
     )  # fmt: skip
     take_terms(request, rule, now)
     request.save()
+    notify(request=request, event=Event.ASKED, by=by, now=now)
     return request
 
 

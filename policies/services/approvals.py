@@ -34,9 +34,11 @@ from policies.approval_errors import (
 from policies.engine import approving
 from policies.engine.approving import Awaited, Barred, Seat, Stage
 from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, ApprovalRule, ApprovalView, Guardrail
+from policies.notices.message import Event
 
 from .approval_seal import seal_body
 from .deciders import Deciding, approver_of, desk_of, is_stopped, may_decide_at_all
+from .notices import notify
 
 State = ApprovalRequest.State
 Verdict = ApprovalDecision.Verdict
@@ -136,6 +138,7 @@ def request_open(*, held: HeldCall, now: datetime) -> ApprovalRequest:
         .first()
     )
     request.save()
+    notify(request=request, event=Event.ASKED, now=now)
     return request
 
 
@@ -304,12 +307,15 @@ def request_decide(
         behalf_of_id=seat.behalf,
     )
     if not approve:
+        notify(request=request, event=Event.DENIED, by=deciding.user, text=reason, now=now)
         return _end(request, State.REJECTED, reason, now)
     following = awaited_stage(request)
     if following is not None:
         request.stage, request.changed_at = following, now
         request.save(update_fields=["stage", "changed_at"])
+        notify(request=request, event=Event.ASKED, by=deciding.user, now=now)
         return request
+    notify(request=request, event=Event.APPROVED, by=deciding.user, text=reason, now=now)
     return approved(request, now)
 
 
@@ -388,6 +394,8 @@ def request_break_glass(*, request_id: UUID, deciding: Deciding, reason: str, no
     if not reason:
         raise ReasonNeeded("Say what the emergency is.")
     note(request, deciding, Verdict.BREAK_GLASS, reason, now=now)
+    notify(request=request, event=Event.BREAK_GLASS, by=deciding.user, text=reason, now=now)
+    notify(request=request, event=Event.APPROVED, by=deciding.user, text=reason, now=now)
     return approved(request, now)
 
 
@@ -412,6 +420,7 @@ def request_hand_over(
     note(request, deciding, Verdict.HAND_OVER, plain(reason), now=now, to_user=to, behalf_of_id=seat.behalf)
     request.changed_at = now
     request.save(update_fields=["changed_at"])
+    notify(request=request, event=Event.HANDED_OVER, by=deciding.user, to=to, text=plain(reason), now=now)
     return request
 
 
@@ -438,6 +447,7 @@ def request_withdraw(
     if request.grant is not None:
         # Policy moves with the row, and whoever uses the access is cut off on every gateway process.
         AccessGrant.objects.filter(pk=request.grant.pk).update(is_active=False, valid_until=now)
+    notify(request=request, event=Event.WITHDRAWN, by=user, text=plain(reason), now=now)
     return _end(request, State.CANCELLED, reason, now)
 
 
@@ -502,6 +512,7 @@ def requests_escalate(*, now: datetime, most: int = 500) -> list[UUID]:
                     channel="task",
                     at=now,
                 )
+                notify(request=request, event=Event.ESCALATED, now=now)
                 found.append(request.pk)
     return found
 
@@ -524,11 +535,14 @@ def _ended_by_time(request: ApprovalRequest, now: datetime) -> bool:
     """End a locked request whose time is over; tell whether it was."""
     if request.state == State.HELD and request.expires_at <= now:
         _end(request, State.EXPIRED, "nobody decided in time", now)
+        notify(request=request, event=Event.EXPIRED, text="nobody decided in time", now=now)
         return True
     if request.state == State.APPROVED and request.usable_until is not None and request.usable_until <= now:
         is_access = request.kind == ApprovalRequest.Kind.ACCESS
         reason = "the time of the access is over" if is_access else "approved, and not used in time"
         _end(request, State.USED if is_access else State.EXPIRED, reason, now)
+        if not is_access:
+            notify(request=request, event=Event.EXPIRED, text=reason, now=now)
         return True
     return False
 
