@@ -68,7 +68,8 @@ def use_claim(
         raise PolicyMoved("Policy or locks have moved meanwhile.")
     given = terms_given(request)
     if given is None:
-        return _ended(request, "who approved it may no longer approve", now)
+        _end_early(request, "who approved it may no longer approve", now)
+        return None
     uses_given, until = given
     if until <= now:
         return None
@@ -79,7 +80,8 @@ def use_claim(
     try:
         body = open_body(request)
     except CannotOpen:
-        return _ended(request, "what was approved cannot be opened", now)
+        _end_early(request, "what was approved cannot be opened", now)
+        return None
     use = ApprovalUse.objects.create(
         request=request, number=number, call_id=call_id, instance_id=instance_id, claimed_at=now
     )
@@ -96,7 +98,7 @@ def _versions() -> tuple[int, int]:
     return policy or 0, locks or 0
 
 
-def _ended(request: ApprovalRequest, why: str, now: datetime) -> None:
+def _end_early(request: ApprovalRequest, why: str, now: datetime) -> None:
     """End an approval that is good for nothing, so that asking again asks anew."""
     request.state, request.end_reason, request.ended_at, request.changed_at = State.CANCELLED, why, now, now
     request.save(update_fields=["state", "end_reason", "ended_at", "changed_at"])
