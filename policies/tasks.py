@@ -71,6 +71,7 @@ def send_notices() -> None:
     """
     now = timezone.now()
     services.reminders_note(now=now)
+    services.overdue_reviews_note(now=now)
     services.outbox_spread(now=now)
     done = services.deliveries_send(now=now, seconds=30)
     if done.sent or done.failed:

@@ -24,6 +24,7 @@ from .approvals import (
     requests_expire,
     requests_waiting,
     seat_of,
+    stages_of,
     view_of,
     why_not,
 )
@@ -36,7 +37,7 @@ from .back_tests import (
     back_tests_left,
 )
 from .checking import Checked, Problem, document_check, document_rehearsal
-from .deciders import Deciding, Desk, desk_of
+from .deciders import Deciding, Desk, deciders_besides, desk_of
 from .delegations import delegation_end, delegation_save
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save
@@ -51,12 +52,12 @@ from .notice_channels import (
 )
 from .notice_delivery import NothingToRetry, deliveries_send, delivery_retry, notices_forget
 from .notice_people import notice_preference_save, push_subscribe, push_unsubscribe
-from .notice_spreading import outbox_spread, wishes_of
+from .notice_spreading import outbox_spread, overdue_reviews_note, wishes_of
 from .notices import notify, reminders_note
 from .patience import patience_learn, patience_of, patience_set
 from .publishing import Publisher
 from .questions import question_answer, question_ask
-from .reviews import request_review, reviews_due, reviews_overdue, why_not_review
+from .reviews import emergencies, request_review, reviews_due, reviews_overdue, why_not_review
 from .versions import (
     AlreadyPublished,
     DocumentOutdated,
@@ -96,6 +97,7 @@ __all__ = [
     "back_test_start",
     "back_tests_left",
     "channel_secrets_seal_again",
+    "deciders_besides",
     "delegation_end",
     "delegation_save",
     "deliveries_send",
@@ -108,6 +110,7 @@ __all__ = [
     "draft_publish",
     "draft_rebase",
     "draft_save",
+    "emergencies",
     "grant_delete",
     "grant_save",
     "guardrail_delete",
@@ -123,6 +126,7 @@ __all__ = [
     "notices_forget",
     "notify",
     "outbox_spread",
+    "overdue_reviews_note",
     "patience_learn",
     "patience_of",
     "patience_set",
@@ -149,6 +153,7 @@ __all__ = [
     "reviews_overdue",
     "seat_of",
     "signing_secret_of",
+    "stages_of",
     "use_claim",
     "use_release",
     "uses_reconcile",

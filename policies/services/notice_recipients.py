@@ -22,6 +22,7 @@ from policies.notices.message import ASKING, Event
 
 from .approvals import why_not
 from .deciders import Deciding
+from .reviews import why_not_review
 
 DECIDE: Final = "policies.decide_approvalrequest"
 MOST: Final = 500
@@ -48,7 +49,7 @@ def recipients_of(entry: NoticeOutbox, *, now: datetime) -> list[Recipient]:
             is_to_requester = entry.to is None or (requester is not None and requester.user == entry.to)
             people = [requester] if is_to_requester and requester is not None else _one(entry.to)
         case Event.BREAK_GLASS | Event.REVIEW_DUE:
-            people = [Recipient(user) for user in deciders() if not _is_own(request, user)]
+            people = [Recipient(user) for user in deciders() if _may_review(request, user, now)]
         case event if event in ASKING:
             people = [Recipient(user) for user in _asked(request, event, now)]
         case _:
@@ -94,11 +95,9 @@ def _asked(request: ApprovalRequest, event: str, now: datetime) -> Collection[Us
     return [user for user in asked if why_not(before, Deciding(user, groups[user.pk]), now=now) is not None]
 
 
-def _is_own(request: ApprovalRequest, user: User) -> bool:
-    if user.principal is None:
-        return False
-    own = {user.principal.pk, user.principal.owner_id} - {None}
-    return not own.isdisjoint({request.principal_id, request.principal.owner_id})
+def _may_review(request: ApprovalRequest, user: User, now: datetime) -> bool:
+    groups = known_groups([user])[user.pk]
+    return why_not_review(request, Deciding(user, groups), now=now) is None
 
 
 def _requester(request: ApprovalRequest) -> Recipient | None:

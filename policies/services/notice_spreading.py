@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection as database
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from accounts.models import User
 from policies.models import (
@@ -30,6 +30,8 @@ from policies.notices.message import ASKING, CHOSEN, ENDING, Event
 from policies.notices.ways import WAYS
 
 from .notice_recipients import Recipient, recipients_of
+from .notices import notify
+from .reviews import reviews_overdue
 
 logger = logging.getLogger(__name__)
 State = NoticeDelivery.State
@@ -64,6 +66,18 @@ def outbox_spread(*, now: datetime, most: int = 200) -> int:
             entry.save(update_fields=["spread_at"])
             done += 1
     return done
+
+
+@transaction.atomic
+def overdue_reviews_note(*, now: datetime) -> int:
+    """Note, once, every approval in an emergency that waits for its review for too long; return how many."""
+    if not _is_alone():
+        return 0
+    known = NoticeOutbox.objects.filter(request=OuterRef("request"), event=Event.REVIEW_DUE)
+    overdue = [decision.request for decision in reviews_overdue(now=now).filter(~Exists(known))]
+    for request in overdue:
+        notify(request=request, event=Event.REVIEW_DUE, now=now)
+    return len(overdue)
 
 
 def channels_for(entry: NoticeOutbox) -> list[NoticeChannel]:

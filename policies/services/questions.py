@@ -9,9 +9,11 @@ from django.db import transaction
 
 from policies.approval_errors import NotPending, NotYours, ReasonNeeded, TooManyMessages
 from policies.models import ApprovalMessage, ApprovalRequest
+from policies.notices.message import Event
 
 from .approvals import is_asked_for_by, locked, plain, why_not
 from .deciders import Deciding
+from .notices import notify
 
 MOST_MESSAGES = 50
 Kind = ApprovalMessage.Kind
@@ -31,7 +33,9 @@ def question_ask(*, request_id: UUID, deciding: Deciding, text: str, now: dateti
     problem = why_not(request, deciding, now=now)
     if problem is not None:
         raise problem
-    return _kept(request, deciding, Kind.QUESTION, text, now)
+    message = _kept(request, deciding, Kind.QUESTION, text, now)
+    notify(request=request, event=Event.QUESTION, by=deciding.user, text=message.text, now=now)
+    return message
 
 
 @transaction.atomic
@@ -50,7 +54,11 @@ def question_answer(*, request_id: UUID, deciding: Deciding, text: str, now: dat
         raise NotYours("Only whoever asked for this can answer.")
     if request.state != ApprovalRequest.State.HELD or request.expires_at <= now:
         raise NotPending("This request waits for no decision any more.")
-    return _kept(request, deciding, Kind.ANSWER, text, now)
+    message = _kept(request, deciding, Kind.ANSWER, text, now)
+    asked = request.messages.filter(kind=Kind.QUESTION).select_related("user").last()
+    if asked is not None:
+        notify(request=request, event=Event.QUESTION, by=deciding.user, to=asked.user, text=message.text, now=now)
+    return message
 
 
 def _kept(request: ApprovalRequest, deciding: Deciding, kind: str, text: str, now: datetime) -> ApprovalMessage:
