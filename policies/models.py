@@ -20,6 +20,7 @@ from .approval_models import (
 )
 from .approval_people_models import ApprovalDelegation, ApprovalMessage
 from .chat_models import PushKey, SlackCode, SlackIdentity, SlackMessage, SlackSeen
+from .holding_models import ApprovalLegs, ApprovalRun, ClientBudget
 from .inbox_models import InboxFilter
 from .notice_models import NoticeChannel, NoticeDelivery, NoticeOutbox, NoticePreference, PushSubscription
 
@@ -27,12 +28,15 @@ __all__ = [
     "AccessGrant",
     "ApprovalDecision",
     "ApprovalDelegation",
+    "ApprovalLegs",
     "ApprovalMessage",
     "ApprovalRequest",
     "ApprovalRule",
+    "ApprovalRun",
     "ApprovalUse",
     "ApprovalView",
     "BackTest",
+    "ClientBudget",
     "ClientPatience",
     "Guardrail",
     "InboxFilter",
