@@ -1,13 +1,23 @@
-"""Which identity providers the login page offers, and where each begins."""
+"""Which identity providers the login page offers, where each begins, and which pages need no role."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from accounts.models import LoginClient, SamlProvider
+
+
+REQUESTERS_PATH: Final = "/approvals/"
+"""Here people see what they have asked for, with a role in the console or without one."""
+
+
+def is_for_requesters(next_path: str) -> bool:
+    """Tell whether a login leads to a page that needs no role; only then is somebody without one let in."""
+    return next_path.startswith(REQUESTERS_PATH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from connections import api as connections_api
 from gateway_project import oauth, reports
 from gateway_project.metrics import MetricsViewSet
 from policies import api as policies_api
+from policies import people_views
+from policies import slack_views
 from policies import views as policy_views
 from sessions import api as sessions_api
 from sessions import api_checkpoints, api_exports, api_recordings, api_search
@@ -107,16 +109,28 @@ urlpatterns = [
     path("admin/", include("accounts.urls")),
     path("admin/gateway_sessions/recording/report/", report, name="gateway_sessions_recording_report"),
     path("admin/gateway_sessions/recording/report/<slug:kind>/", report, name="gateway_sessions_recording_report"),
+    path("admin/account/slack/", slack_views.slack_links, name="console_slack"),
+    path("admin/account/slack/code/", slack_views.slack_code, name="console_slack_code"),
+    path("admin/account/slack/<uuid:identity_id>/end/", slack_views.slack_unlink, name="console_slack_unlink"),
     path("admin/", admin.site.urls),
     path("inbox/", policy_views.inbox_list, name="policies_approvalrequest_inbox"),
     path("inbox/<str:code>/", policy_views.inbox_request, name="policies_approvalrequest_inbox_request"),
     path("inbox/<str:code>/act/", policy_views.inbox_act, name="policies_approvalrequest_inbox_act"),
-    path("approvals/<str:code>/", policy_views.status, name="policies_approvalrequest_status"),
+    path("approvals/", people_views.own, name="policies_approvalrequest_own"),
+    path("approvals/access/", people_views.ask, name="policies_approvalrequest_ask"),
+    path("approvals/reviews/", people_views.reviews, name="policies_approvalrequest_reviews"),
+    path("approvals/away/", people_views.away, name="policies_approvaldelegation_away"),
+    path("approvals/away/<uuid:delegation_id>/end/", people_views.away_end, name="policies_approvaldelegation_end"),
+    path("approvals/<str:code>/", people_views.status, name="policies_approvalrequest_status"),
+    path("approvals/<str:code>/act/", people_views.act, name="policies_approvalrequest_act"),
+    path("approvals/<str:code>/say/", people_views.say, name="policies_approvalrequest_say"),
+    path("approvals/<str:code>/review/", people_views.review, name="policies_approvalrequest_review"),
     path("api/v1/", include((api, "api"))),
     path("oauth/token", oauth.token, name="oauth-token"),
     path("oauth/jwks", oauth.jwks, name="oauth-jwks"),
     path(".well-known/oauth-authorization-server", oauth.metadata, name="oauth-metadata"),
     path("scim/v2/", include(("accounts.scim.urls", "scim"))),
     path("", include("accounts.receivers.urls")),
+    path("slack/interactions/", slack_views.interactions, name="slack-interactions"),
     path("", include("accounts.saml.urls")),
 ]

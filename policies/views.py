@@ -160,10 +160,3 @@ def _person(request: HttpRequest) -> User:
 
 def _number(text: str | None, otherwise: int) -> int:
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else otherwise
-
-
-@login_required
-@require_safe
-def status(request: HttpRequest, code: str) -> HttpResponse:
-    """Lead from the address that a waiting client is told to the page of the request."""
-    return HttpResponseRedirect(reverse("policies_approvalrequest_inbox_request", args=[code]))

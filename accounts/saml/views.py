@@ -32,6 +32,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts import services
 from accounts.console_sessions import enter
 from accounts.exceptions import DomainError
+from accounts.login_ways import is_for_requesters
 from accounts.models import SamlProvider
 from accounts.receivers.bodies import BodyRefused, read_form
 from accounts.services import saml
@@ -134,7 +135,13 @@ def finish(request: HttpRequest, saml_provider_id: UUID) -> HttpResponse:
         now=now,
     )
     who: dict[str, Any] = {"issuer": login.issuer, "subject": login.subject, "groups": login.groups}
-    user = services.person_log_in(**who, display_name=login.display_name, email=login.email, now=now)
+    user = services.person_log_in(
+        **who,
+        display_name=login.display_name,
+        email=login.email,
+        is_requester=is_for_requesters(login.next_path),
+        now=now,
+    )
     row = enter(request, user, method="saml", provider_session=login.provider_session, **who, now=now)
     # A login by a session that was open at the provider is no new proof for dangerous actions.
     services.console_session_prove(session_id=row.pk, now=login.authenticated_at)

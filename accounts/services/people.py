@@ -42,7 +42,14 @@ class NotAllowed(DomainError):
 
 
 def person_log_in(
-    *, issuer: str, subject: str, display_name: str, email: str, groups: frozenset[str] | None, now: datetime
+    *,
+    issuer: str,
+    subject: str,
+    display_name: str,
+    email: str,
+    groups: frozenset[str] | None,
+    is_requester: bool = False,
+    now: datetime,
 ) -> User:
     """Return the person who is the principal (issuer, subject), created at their first login.
 
@@ -51,6 +58,9 @@ def person_log_in(
 
     `issuer` is the token's, or the entity id of the assertion. `groups` are as the provider named them; None when they
     are unknown, and then they give no role, unless the provider is set to look them up in its directory.
+
+    With `is_requester` somebody without a role is let in as one who asks: they are no member of the console's staff,
+    every page of it and the REST API stay closed to them, and they see what they themselves have asked for.
 
     Raises:
         NotAllowed: the provider is not active, the person is locked, inactive or a local account, or has no role.
@@ -71,9 +81,10 @@ def person_log_in(
             # Written even when the login is refused below: who has left every group keeps no role of theirs.
             user.role_names = role_names
             user.save(update_fields=["role_names"])
-        may_enter = bool(role_names) or (user is not None and user.roles.exists())
+        is_staff = bool(role_names) or (user is not None and user.roles.exists())
+        may_enter = is_staff or is_requester
         if may_enter and not is_locked(provider=provider, principal=principal, group_ids=members, now=now):
-            return _entered(user, provider, principal, role_names, display_name, email, now)
+            return _entered(user, provider, principal, role_names, display_name, email, is_staff=is_staff, now=now)
     if may_enter:
         raise NotAllowed("This account is locked. Ask an administrator of the gateway.")
     raise NotAllowed("None of your groups has a role in this console. Ask an administrator of the gateway.")
@@ -242,6 +253,8 @@ def _entered(
     role_names: list[str],
     display_name: str,
     email: str,
+    *,
+    is_staff: bool,
     now: datetime,
 ) -> User:
     """Return the person with what their provider says of them today."""
@@ -255,7 +268,7 @@ def _entered(
     if not user.is_active:
         raise NotAllowed("This account is not active. Ask an administrator of the gateway.")
     user.first_name, user.last_name, user.email = display_name[:150], "", email[:254]
-    user.role_names, user.is_staff = role_names, True
+    user.role_names, user.is_staff = role_names, is_staff
     user.save()
     return user
 

@@ -21,6 +21,7 @@ from mozilla_django_oidc.views import OIDCAuthenticationCallbackView, OIDCAuthen
 from accounts import proofs, services
 from accounts.console_sessions import current, enter
 from accounts.exceptions import DomainError
+from accounts.login_ways import is_for_requesters
 from accounts.models import LoginClient
 from accounts.oidc import Asked, ConsoleBackend, LoginRefused, discovery, redirect_uri
 from accounts.values import provider_value
@@ -131,6 +132,7 @@ class CallbackView(OIDCAuthenticationCallbackView):
             display_name=login.display_name,
             email=login.email,
             groups=login.groups.names,
+            is_requester=is_for_requesters(held["next"]),
             now=now,
         )
         row = enter(

@@ -17,7 +17,7 @@ from policies.approval_errors import CannotBeHeld
 from policies.models import ApprovalRequest, ApprovalRule
 from policies.notices.message import Event
 
-from .approvals import OPEN, new_code, refuse_floods, take_terms
+from .approvals import OPEN, new_code, plain, refuse_floods, take_terms
 from .compiling import globs_of
 from .notices import notify
 
@@ -60,7 +60,7 @@ def access_request(
         refusals.add("tools", "nothing_asked_for", "Name at least one tool, prompt or resource.")
     if type(seconds) is not int or not MIN_SECONDS <= seconds <= rule.max_window_seconds:
         refusals.add("seconds", "out_of_range", f"Ask for {MIN_SECONDS} to {rule.max_window_seconds} seconds.")
-    reason = " ".join(justification.split())[:1000]
+    reason = plain(justification)
     if not reason:
         refusals.add("justification", "required", "Say what you need it for.")
     refusals.raise_any()

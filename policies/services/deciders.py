@@ -70,6 +70,12 @@ def delegators_of(*, user: User, now: datetime) -> list[User]:
     return list(User.objects.filter(pk__in=held).select_related("principal").order_by("pk"))
 
 
+def deciders_besides(*, user: User) -> list[User]:
+    """Return the other people who may decide, by name: to hand over to, and to name as delegates."""
+    others = User.objects.filter(is_active=True).exclude(pk=user.pk).order_by("username")[:500]
+    return [other for other in others if other.has_perm(DECIDE)]
+
+
 def may_decide_at_all(user: User, *, groups: frozenset[int] | None = None, now: datetime) -> bool:
     """Tell whether a person is active, has the permission to decide, and is not locked at `now`.
 

@@ -796,3 +796,39 @@ def test_the_secret_opens_at_its_own_place_only(place):
             setattr(moved, name, value)
         with pytest.raises(login_clients.SecretUnusable):
             login_clients.secret_of(moved)
+
+
+# Somebody who asks and has no role.
+
+
+def test_without_a_role_one_is_let_in_to_ones_own_requests_alone(client, place):
+    place.give("sre", "operator")
+    place.issuer.people["alice"].groups = ("nobody",)
+    assert place.log_in(client).url == reverse("admin:login")
+    assert not ConsoleSession.objects.exists()
+    answer = place.log_in(client, next="/approvals/APR-AAAAAA/")
+    assert answer.url == "/approvals/APR-AAAAAA/"
+    user = User.objects.get()
+    assert (user.is_staff, user.role_names, user.get_all_permissions()) == (False, [], set())
+    assert not is_in(client)
+    for closed in ("/inbox/", "/api/v1/approvals/", "/api/v1/connections/", "/api/v1/metrics/"):
+        assert client.get(closed).status_code == 403, closed
+
+
+def test_whoever_has_lost_every_role_is_no_member_of_the_staff_after_the_next_login(client, place):
+    place.log_in(client)
+    assert is_in(client)
+    place.issuer.people["alice"].groups = ("nobody",)
+    place.log_in(client, next="/approvals/")
+    assert not User.objects.get().is_staff
+    assert not is_in(client)
+
+
+def test_a_lock_keeps_out_who_has_no_role_too(client, place):
+    place.issuer.people["alice"].groups = ("nobody",)
+    place.log_in(client, next="/approvals/")
+    services.lock_place(
+        kind="principal", principal=Principal.objects.get(), reason="gone", source="console", now=timezone.now()
+    )
+    assert client.get("/approvals/").status_code == 302
+    assert place.log_in(client, next="/approvals/").url == reverse("admin:login")
