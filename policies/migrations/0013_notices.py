@@ -10,138 +10,380 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0010_condition_claims'),
-        ('connections', '0003_approvals'),
-        ('policies', '0012_ask_for_access'),
+        ("accounts", "0010_condition_claims"),
+        ("connections", "0003_approvals"),
+        ("policies", "0012_ask_for_access"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='NoticePreference',
+            name="NoticePreference",
             fields=[
-                ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='notice_preference', serialize=False, to=settings.AUTH_USER_MODEL)),
-                ('email_events', models.JSONField(blank=True, default=list)),
-                ('push_events', models.JSONField(blank=True, default=list)),
-                ('quiet_from', models.TimeField(blank=True, help_text='Nothing is sent from then on,', null=True)),
-                ('quiet_until', models.TimeField(blank=True, help_text='until then, in this time zone:', null=True)),
-                ('time_zone', models.CharField(default='UTC', max_length=64)),
-                ('changed_at', models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "user",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="notice_preference",
+                        serialize=False,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                ("email_events", models.JSONField(blank=True, default=list)),
+                ("push_events", models.JSONField(blank=True, default=list)),
+                ("quiet_from", models.TimeField(blank=True, help_text="Nothing is sent from then on,", null=True)),
+                ("quiet_until", models.TimeField(blank=True, help_text="until then, in this time zone:", null=True)),
+                ("time_zone", models.CharField(default="UTC", max_length=64)),
+                ("changed_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
         migrations.CreateModel(
-            name='NoticeChannel',
+            name="NoticeChannel",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('kind', models.CharField(choices=[('email', 'E-mail'), ('slack', 'Slack'), ('teams', 'Microsoft Teams'), ('webhook', 'Webhook (Standard Webhooks)')], max_length=16)),
-                ('target', models.CharField(blank=True, help_text='E-mail: addresses, comma-separated. Slack: id of the channel. Webhook: URL. Teams: leave empty.', max_length=500)),
-                ('allowed_networks', models.JSONField(blank=True, default=list, help_text='CIDR blocks that may be reached besides public addresses: ["10.20.0.0/16"].')),
-                ('events', models.JSONField(blank=True, default=list, help_text='Which events; empty: all of them.')),
-                ('risks', models.JSONField(blank=True, default=list, help_text='Only of these risks (low, medium, high); empty: all.')),
-                ('includes_arguments', models.BooleanField(default=False, help_text='Also the arguments of the call, masked as they were recorded.')),
-                ('most_per_minute', models.PositiveIntegerField(default=20, help_text='Messages in a minute; what is beyond is told in one message.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000)])),
-                ('is_active', models.BooleanField(default=True)),
-                ('key_id', models.CharField(blank=True, editable=False, max_length=64)),
-                ('wrapped_key', models.BinaryField(default=b'')),
-                ('ciphertext', models.BinaryField(default=b'')),
-                ('sent', models.BigIntegerField(default=0, editable=False, help_text='Messages that it took.')),
-                ('sent_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('failures', models.IntegerField(default=0, editable=False, help_text='In a row.')),
-                ('last_error', models.CharField(blank=True, editable=False, max_length=300)),
-                ('retry_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('approval_rules', models.ManyToManyField(blank=True, help_text='Only of these rules; empty: of all.', related_name='+', to='policies.approvalrule')),
-                ('connections', models.ManyToManyField(blank=True, help_text='Only of these connections; empty: of all.', related_name='+', to='connections.connection')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=100, unique=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("email", "E-mail"),
+                            ("slack", "Slack"),
+                            ("teams", "Microsoft Teams"),
+                            ("webhook", "Webhook (Standard Webhooks)"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "target",
+                    models.CharField(
+                        blank=True,
+                        help_text="E-mail: addresses, comma-separated. Slack: id of the channel. Webhook: URL. Teams: leave empty.",
+                        max_length=500,
+                    ),
+                ),
+                (
+                    "allowed_networks",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text='CIDR blocks that may be reached besides public addresses: ["10.20.0.0/16"].',
+                    ),
+                ),
+                ("events", models.JSONField(blank=True, default=list, help_text="Which events; empty: all of them.")),
+                (
+                    "risks",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Only of these risks (low, medium, high); empty: all."
+                    ),
+                ),
+                (
+                    "includes_arguments",
+                    models.BooleanField(
+                        default=False, help_text="Also the arguments of the call, masked as they were recorded."
+                    ),
+                ),
+                (
+                    "most_per_minute",
+                    models.PositiveIntegerField(
+                        default=20,
+                        help_text="Messages in a minute; what is beyond is told in one message.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(1000),
+                        ],
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                ("key_id", models.CharField(blank=True, editable=False, max_length=64)),
+                ("wrapped_key", models.BinaryField(default=b"")),
+                ("ciphertext", models.BinaryField(default=b"")),
+                ("sent", models.BigIntegerField(default=0, editable=False, help_text="Messages that it took.")),
+                ("sent_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("failures", models.IntegerField(default=0, editable=False, help_text="In a row.")),
+                ("last_error", models.CharField(blank=True, editable=False, max_length=300)),
+                ("retry_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "approval_rules",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Only of these rules; empty: of all.",
+                        related_name="+",
+                        to="policies.approvalrule",
+                    ),
+                ),
+                (
+                    "connections",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Only of these connections; empty: of all.",
+                        related_name="+",
+                        to="connections.connection",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'notification channel',
-                'ordering': ['name'],
+                "verbose_name": "notification channel",
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='NoticeOutbox',
+            name="NoticeOutbox",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('event', models.CharField(choices=[('asked', 'Asked'), ('reminder', 'Reminder'), ('escalated', 'Escalated'), ('handed_over', 'Handed over'), ('question', 'Question'), ('approved', 'Approved'), ('denied', 'Denied'), ('expired', 'Expired'), ('withdrawn', 'Withdrawn'), ('break_glass', 'Break glass'), ('review_due', 'Review due'), ('summary', 'Summary'), ('test', 'Test')], max_length=16)),
-                ('text', models.CharField(blank=True, help_text='What a person wrote.', max_length=1000)),
-                ('stage', models.PositiveSmallIntegerField(default=0)),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('spread_at', models.DateTimeField(help_text='When it was known who is told.', null=True)),
-                ('by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('request', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notices', to='policies.approvalrequest')),
-                ('to', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "event",
+                    models.CharField(
+                        choices=[
+                            ("asked", "Asked"),
+                            ("reminder", "Reminder"),
+                            ("escalated", "Escalated"),
+                            ("handed_over", "Handed over"),
+                            ("question", "Question"),
+                            ("approved", "Approved"),
+                            ("denied", "Denied"),
+                            ("expired", "Expired"),
+                            ("withdrawn", "Withdrawn"),
+                            ("break_glass", "Break glass"),
+                            ("review_due", "Review due"),
+                            ("summary", "Summary"),
+                            ("test", "Test"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("text", models.CharField(blank=True, help_text="What a person wrote.", max_length=1000)),
+                ("stage", models.PositiveSmallIntegerField(default=0)),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("spread_at", models.DateTimeField(help_text="When it was known who is told.", null=True)),
+                (
+                    "by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notices",
+                        to="policies.approvalrequest",
+                    ),
+                ),
+                (
+                    "to",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='PushSubscription',
+            name="PushSubscription",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('endpoint', models.CharField(editable=False, max_length=1000)),
-                ('endpoint_sha256', models.BinaryField(max_length=32, unique=True)),
-                ('browser', models.CharField(blank=True, help_text='As the browser calls itself.', max_length=200)),
-                ('key_id', models.CharField(blank=True, editable=False, max_length=64)),
-                ('wrapped_key', models.BinaryField(default=b'')),
-                ('ciphertext', models.BinaryField(default=b'')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('sent_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='push_subscriptions', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("endpoint", models.CharField(editable=False, max_length=1000)),
+                ("endpoint_sha256", models.BinaryField(max_length=32, unique=True)),
+                ("browser", models.CharField(blank=True, help_text="As the browser calls itself.", max_length=200)),
+                ("key_id", models.CharField(blank=True, editable=False, max_length=64)),
+                ("wrapped_key", models.BinaryField(default=b"")),
+                ("ciphertext", models.BinaryField(default=b"")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("sent_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="push_subscriptions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at'],
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='NoticeDelivery',
+            name="NoticeDelivery",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('event', models.CharField(choices=[('asked', 'Asked'), ('reminder', 'Reminder'), ('escalated', 'Escalated'), ('handed_over', 'Handed over'), ('question', 'Question'), ('approved', 'Approved'), ('denied', 'Denied'), ('expired', 'Expired'), ('withdrawn', 'Withdrawn'), ('break_glass', 'Break glass'), ('review_due', 'Review due'), ('summary', 'Summary'), ('test', 'Test')], max_length=16)),
-                ('way', models.CharField(choices=[('email', 'E-mail'), ('slack', 'Slack'), ('teams', 'Microsoft Teams'), ('webhook', 'Webhook'), ('web_push', 'Web push')], max_length=16)),
-                ('told', models.CharField(blank=True, help_text="The channel's name then, or the person's.", max_length=200)),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('sending', 'Sending'), ('sent', 'Sent'), ('failed', 'Failed'), ('dropped', 'No longer needed'), ('merged', 'Told in a summary')], default='waiting', max_length=8)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('next_at', models.DateTimeField(default=django.utils.timezone.now, help_text='Not before; of one being sent: not again before.')),
-                ('error', models.CharField(blank=True, max_length=300)),
-                ('reference', models.CharField(blank=True, help_text='By which the service knows the message.', max_length=200)),
-                ('count', models.PositiveIntegerField(default=0, help_text='Of a summary: how many are told by it.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('channel', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='deliveries', to='policies.noticechannel')),
-                ('principal', models.ForeignKey(help_text='Who asked, when they are nobody of the console.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.principal')),
-                ('request', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='notice_deliveries', to='policies.approvalrequest')),
-                ('updates', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='updated_by', to='policies.noticedelivery')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('outbox', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='policies.noticeoutbox')),
-                ('subscription', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='deliveries', to='policies.pushsubscription')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "event",
+                    models.CharField(
+                        choices=[
+                            ("asked", "Asked"),
+                            ("reminder", "Reminder"),
+                            ("escalated", "Escalated"),
+                            ("handed_over", "Handed over"),
+                            ("question", "Question"),
+                            ("approved", "Approved"),
+                            ("denied", "Denied"),
+                            ("expired", "Expired"),
+                            ("withdrawn", "Withdrawn"),
+                            ("break_glass", "Break glass"),
+                            ("review_due", "Review due"),
+                            ("summary", "Summary"),
+                            ("test", "Test"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "way",
+                    models.CharField(
+                        choices=[
+                            ("email", "E-mail"),
+                            ("slack", "Slack"),
+                            ("teams", "Microsoft Teams"),
+                            ("webhook", "Webhook"),
+                            ("web_push", "Web push"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "told",
+                    models.CharField(blank=True, help_text="The channel's name then, or the person's.", max_length=200),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("sending", "Sending"),
+                            ("sent", "Sent"),
+                            ("failed", "Failed"),
+                            ("dropped", "No longer needed"),
+                            ("merged", "Told in a summary"),
+                        ],
+                        default="waiting",
+                        max_length=8,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "next_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, help_text="Not before; of one being sent: not again before."
+                    ),
+                ),
+                ("error", models.CharField(blank=True, max_length=300)),
+                (
+                    "reference",
+                    models.CharField(blank=True, help_text="By which the service knows the message.", max_length=200),
+                ),
+                ("count", models.PositiveIntegerField(default=0, help_text="Of a summary: how many are told by it.")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "channel",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="deliveries",
+                        to="policies.noticechannel",
+                    ),
+                ),
+                (
+                    "principal",
+                    models.ForeignKey(
+                        help_text="Who asked, when they are nobody of the console.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.principal",
+                    ),
+                ),
+                (
+                    "request",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notice_deliveries",
+                        to="policies.approvalrequest",
+                    ),
+                ),
+                (
+                    "updates",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="updated_by",
+                        to="policies.noticedelivery",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "outbox",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="deliveries",
+                        to="policies.noticeoutbox",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="deliveries",
+                        to="policies.pushsubscription",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'notification',
-                'ordering': ['-created_at'],
+                "verbose_name": "notification",
+                "ordering": ["-created_at"],
             },
         ),
         migrations.AddIndex(
-            model_name='noticeoutbox',
-            index=models.Index(condition=models.Q(('spread_at', None)), fields=['id'], name='notice_outbox_new'),
+            model_name="noticeoutbox",
+            index=models.Index(condition=models.Q(("spread_at", None)), fields=["id"], name="notice_outbox_new"),
         ),
         migrations.AddConstraint(
-            model_name='noticeoutbox',
-            constraint=models.UniqueConstraint(condition=models.Q(('event', 'reminder')), fields=('request',), name='notice_reminder_once'),
+            model_name="noticeoutbox",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("event", "reminder")), fields=("request",), name="notice_reminder_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='noticedelivery',
-            index=models.Index(condition=models.Q(('state__in', ['waiting', 'sending'])), fields=['next_at'], name='notice_due'),
+            model_name="noticedelivery",
+            index=models.Index(
+                condition=models.Q(("state__in", ["waiting", "sending"])), fields=["next_at"], name="notice_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='noticedelivery',
-            index=models.Index(fields=['-created_at'], name='notice_recent'),
+            model_name="noticedelivery",
+            index=models.Index(fields=["-created_at"], name="notice_recent"),
         ),
         migrations.AddConstraint(
-            model_name='noticedelivery',
-            constraint=models.UniqueConstraint(condition=models.Q(('event', 'summary'), ('state', 'waiting')), fields=('channel', 'user', 'way'), name='notice_one_summary', nulls_distinct=False),
+            model_name="noticedelivery",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("event", "summary"), ("state", "waiting")),
+                fields=("channel", "user", "way"),
+                name="notice_one_summary",
+                nulls_distinct=False,
+            ),
         ),
     ]

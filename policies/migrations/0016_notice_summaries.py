@@ -5,20 +5,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0010_condition_claims'),
-        ('policies', '0015_approval_people'),
+        ("accounts", "0010_condition_claims"),
+        ("policies", "0015_approval_people"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.RemoveConstraint(
-            model_name='noticedelivery',
-            name='notice_one_summary',
+            model_name="noticedelivery",
+            name="notice_one_summary",
         ),
         migrations.AddConstraint(
-            model_name='noticedelivery',
-            constraint=models.UniqueConstraint(condition=models.Q(('event', 'summary'), ('state', 'waiting')), fields=('channel', 'user', 'principal', 'subscription', 'way'), name='notice_one_summary', nulls_distinct=False),
+            model_name="noticedelivery",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("event", "summary"), ("state", "waiting")),
+                fields=("channel", "user", "principal", "subscription", "way"),
+                name="notice_one_summary",
+                nulls_distinct=False,
+            ),
         ),
     ]
