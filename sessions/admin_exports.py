@@ -34,6 +34,10 @@ class ExportSinkForm(ServiceForm):
         help_text="Only for a new sink: all that is still in the database, and not only what comes from now on.",
     )
 
+    def add_prefix(self, field_name: str) -> str:
+        """Call `dataset` something else in HTML: django-unfold takes a form with that name for one of its own."""
+        return super().add_prefix("stream" if field_name == "dataset" else field_name)
+
     def save_by_service(self, values: dict[str, Any], now: datetime) -> ExportSink:
         """Save the sink."""
         return exports.export_sink_save(sink_id=self.row_id, **values, now=now)

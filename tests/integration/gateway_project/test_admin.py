@@ -87,6 +87,16 @@ def test_every_model_of_ours_is_in_the_console():
     assert missing == set(DERIVED)
 
 
+def test_no_form_has_a_field_whose_name_the_console_takes_for_its_own(admin_client):
+    taken = set()
+    for model in admin.site._registry:
+        page = admin_client.get(url(model, "add"))
+        if page.status_code == 200 and "adminform" in page.context:
+            names = {field.html_name for field in page.context["adminform"].form}
+            taken |= {(model.__name__, name) for name in names & {"action", "dataset", "_selected_action"}}
+    assert taken == set()
+
+
 @pytest.mark.parametrize("model", EVIDENCE)
 def test_evidence_is_read_only_even_for_a_superuser(admin_client, everything, rf, admin_user, model):
     assert isinstance(admin.site._registry[model], EvidenceAdmin)

@@ -50,6 +50,15 @@ def test_an_owner_makes_a_sink_tests_it_and_deletes_it_at_the_console():
     assert ExportSink.objects.count() == 0
 
 
+def test_the_form_of_a_sink_saves_what_a_browser_sends_of_it():
+    client, url = browser_of("owner"), reverse("admin:gateway_sessions_exportsink_add")
+    fields = client.get(url).context["adminform"].form
+    sent = {bound.html_name: bound.value() or "" for bound in fields}
+    sent |= form("https://siem.example.com/x", kind="splunk") | {fields["dataset"].html_name: "audit"}
+    client.post(url, sent)
+    assert ExportSink.objects.get().dataset == "audit"
+
+
 def test_a_sink_over_rest():
     client = browser_of("owner")
     with http_service("otlp") as taken:
