@@ -47,6 +47,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Guardrails", "shield", "policies", "guardrail"),
             ("Approval rules", "how_to_vote", "policies", "approvalrule"),
             ("Approval requests", "pending_actions", "policies", "approvalrequest"),
+            ("Notification channels", "notifications", "policies", "noticechannel"),
+            ("Notifications", "outgoing_mail", "policies", "noticedelivery"),
             ("Masking patterns", "visibility_off", "policies", "maskingpattern"),
             ("Back-tests", "fast_rewind", "policies", "backtest"),
             ("Policy drafts", "edit_document", "policies", "policydraft"),

@@ -18,8 +18,7 @@ from connections import api as connections_api
 from gateway_project import oauth, reports
 from gateway_project.metrics import MetricsViewSet
 from policies import api as policies_api
-from policies import people_views
-from policies import slack_views
+from policies import notice_views, people_views, slack_views
 from policies import views as policy_views
 from sessions import api as sessions_api
 from sessions import api_checkpoints, api_exports, api_recordings, api_search
@@ -53,6 +52,8 @@ router.register("guardrail-packs", policies_api.GuardrailPackViewSet, basename="
 router.register("masking-patterns", policies_api.MaskingPatternViewSet, basename="masking-pattern")
 router.register("approval-rules", policies_api.ApprovalRuleViewSet, basename="approval-rule")
 router.register("approvals", policies_api.ApprovalRequestViewSet, basename="approval")
+router.register("notification-channels", policies_api.NoticeChannelViewSet, basename="notification-channel")
+router.register("notification-deliveries", policies_api.NoticeDeliveryViewSet, basename="notification-delivery")
 router.register("policy-versions", policies_api.PolicyVersionViewSet, basename="policy-version")
 router.register("back-tests", policies_api.BackTestViewSet, basename="back-test")
 router.register("policy-drafts", policies_api.PolicyDraftViewSet, basename="policy-draft")
@@ -98,6 +99,7 @@ api: list[URLPattern | URLResolver] = [
     path("docs/", docs, name="docs"),
     path("least-privilege", policies_api.LeastPrivilegeView.as_view(), name="least-privilege"),
     path("least-privilege/csv", policies_api.LeastPrivilegeTableView.as_view(), name="least-privilege-csv"),
+    path("notification-preferences", policies_api.NoticePreferenceView.as_view(), name="notification-preferences"),
     path("policy/simulate", policies_api.SimulateView.as_view(), name="policy-simulate"),
     path("", include(router.urls)),
 ]
@@ -106,6 +108,12 @@ report = admin.site.admin_view(reports.page)
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/account/notifications/", notice_views.notifications, name="console_notifications"),
+    path(
+        "admin/account/notifications/browsers/<uuid:subscription_id>/forget/",
+        notice_views.forget_browser,
+        name="console_forget_browser",
+    ),
     path("admin/", include("accounts.urls")),
     path("admin/gateway_sessions/recording/report/", report, name="gateway_sessions_recording_report"),
     path("admin/gateway_sessions/recording/report/<slug:kind>/", report, name="gateway_sessions_recording_report"),

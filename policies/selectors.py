@@ -13,6 +13,8 @@ from .models import (
     BackTest,
     Guardrail,
     MaskingPattern,
+    NoticeChannel,
+    NoticeDelivery,
     PolicyDraft,
     PolicyTest,
     PolicyVersion,
@@ -102,3 +104,17 @@ def approval_requests_visible_to(*, user: User) -> QuerySet[ApprovalRequest]:
     if getattr(user, "principal_id", None) is None:
         return rows.none()
     return rows.filter(Q(principal_id=user.principal_id) | Q(principal__owner_id=user.principal_id))
+
+
+def notice_channels_visible_to(*, user: User) -> QuerySet[NoticeChannel]:
+    """Return the notification channels that `user` may see."""
+    if not user.has_perm("policies.view_noticechannel"):
+        return NoticeChannel.objects.none()
+    return NoticeChannel.objects.prefetch_related("approval_rules", "connections")
+
+
+def notice_deliveries_visible_to(*, user: User) -> QuerySet[NoticeDelivery]:
+    """Return the log of notifications, for those with the permission."""
+    if not user.has_perm("policies.view_noticedelivery"):
+        return NoticeDelivery.objects.none()
+    return NoticeDelivery.objects.select_related("request", "channel")

@@ -319,7 +319,12 @@ UNFOLD = {
     },
     "DASHBOARD_CALLBACK": "gateway_project.overview.dashboard",
     "SIDEBAR": {"navigation": "gateway_project.navigation.groups"},
-    "ACCOUNT": {"navigation": [{"title": "My account", "link": reverse_lazy("console_account")}]},
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "My account", "link": reverse_lazy("console_account")},
+            {"title": "My notifications", "link": reverse_lazy("console_notifications")},
+        ]
+    },
 }
 
 LOGGING: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .approvals import ApprovalRequestAdmin, ApprovalRuleAdmin
 from .back_tests import BackTestAdmin
 from .drafts import PolicyDraftAdmin
+from .notices import NoticeChannelAdmin, NoticeDeliveryAdmin
 from .policy_tests import PolicyTestAdmin
 from .rules import AccessGrantAdmin, GuardrailAdmin, MaskingPatternAdmin
 from .versions import PolicyStateAdmin, PolicyVersionAdmin
@@ -16,6 +17,8 @@ __all__ = [
     "BackTestAdmin",
     "GuardrailAdmin",
     "MaskingPatternAdmin",
+    "NoticeChannelAdmin",
+    "NoticeDeliveryAdmin",
     "PolicyDraftAdmin",
     "PolicyStateAdmin",
     "PolicyTestAdmin",

@@ -6,6 +6,7 @@ from .approvals import ApprovalRequestViewSet, ApprovalRuleViewSet
 from .back_tests import BackTestViewSet
 from .drafts import PolicyDraftViewSet
 from .least_privilege import LeastPrivilegeTableView, LeastPrivilegeView
+from .notices import NoticeChannelViewSet, NoticeDeliveryViewSet, NoticePreferenceView
 from .packs import GuardrailPackViewSet
 from .policy_tests import PolicyTestViewSet
 from .rules import AccessGrantViewSet, GuardrailViewSet, MaskingPatternViewSet
@@ -22,6 +23,9 @@ __all__ = [
     "LeastPrivilegeTableView",
     "LeastPrivilegeView",
     "MaskingPatternViewSet",
+    "NoticeChannelViewSet",
+    "NoticeDeliveryViewSet",
+    "NoticePreferenceView",
     "PolicyDraftViewSet",
     "PolicyTestViewSet",
     "PolicyVersionViewSet",

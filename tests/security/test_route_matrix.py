@@ -246,6 +246,7 @@ def test_an_owner_is_known_at_every_route_and_no_route_breaks() -> None:
     assert unknown == []
     assert {f"{model}_changelist" for model in table.CONSOLE_MODELS - {"auth_user"}} <= shown
     without_a_list = {"docs", "schema", "policy-simulate", "least-privilege", "report", "session-export"}
+    without_a_list |= {"notification-preferences"}
     assert {f"{resource}-list" for resource in table.API.keys() - without_a_list} <= shown
 
 

@@ -33,6 +33,7 @@ FOR_EVERYBODY = {
     "password_change",
     "password_change_done",
     "console_account",
+    "console_notifications",
     "console_proof",
     "console_proof_done",
     "console_add_application",
