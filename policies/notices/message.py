@@ -53,9 +53,14 @@ def plain(text: object, most: int = LONGEST_LINE) -> str:
     looks like one, and only ours are to be followed.
     """
     given = str(text)[: 4 * most].replace("\n", " ").replace("\t", " ")
-    marked = UNSEEN.sub(lambda found: " " if found[0].isspace() else f"<U+{ord(found[0]):04X}>", given)
+    seen = UNSEEN.sub(lambda found: " " if found[0].isspace() else _mark(found[0]), given)
+    marked = "".join(letter if letter.isprintable() else _mark(letter) for letter in seen)
     line = " ".join(marked.split()).replace("://", "[:]//")
     return line if len(line) <= most and len(str(text)) <= 4 * most else line[: most - 1] + "…"
+
+
+def _mark(letter: str) -> str:
+    return f"<U+{ord(letter):04X}>"
 
 
 @dataclass(frozen=True, slots=True)
