@@ -14,7 +14,7 @@ from proxy.limits import Buckets, place_of
 
 from .bodies import Asgi, Receive, Scope, Send
 
-_DOORS = ("/oauth/", "/oidc/", "/events/", "/saml/", "/admin/login/", "/inbox/live/")
+_DOORS = ("/oauth/", "/oidc/", "/events/", "/saml/", "/slack/", "/admin/login/", "/inbox/live/")
 _FORWARDED = b"x-forwarded-for"
 _BODY = b'{"error":"rate_limited","error_description":"Too many requests from this address. Wait a moment."}\n'
 

@@ -146,6 +146,12 @@ WARDGATE_APPROVAL_POLL_MILLISECONDS = env.integer("WARDGATE_APPROVAL_POLL_MILLIS
 WARDGATE_NOTICE_DAYS = env.integer("WARDGATE_NOTICE_DAYS", 90, at_least=1)
 """How long the log of notifications is kept."""
 
+# Slack.
+WARDGATE_SLACK_API_URL = env.text("WARDGATE_SLACK_API_URL", "https://slack.com/api/")
+"""Where Slack's Web API is, with the slash at the end; another one for tests and for a proxy of one's own."""
+WARDGATE_SLACK_LINK_DAYS = env.integer("WARDGATE_SLACK_LINK_DAYS", 90, at_least=1)
+"""How long a person of the console stays linked to a user of Slack; then they enter a new code."""
+
 # How people log in to the console.
 WARDGATE_REQUIRE_SECOND_FACTOR = env.boolean("WARDGATE_REQUIRE_SECOND_FACTOR", default=True)
 """Local accounts need a second factor, enrolled at the first login. Off only on loopback (`wardgate.E030`)."""

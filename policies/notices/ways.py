@@ -5,6 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from . import Way, email, teams, webhook
+from . import Way, email, slack, teams, webhook
 
-WAYS: Final[Mapping[str, Way]] = {"email": email, "teams": teams, "webhook": webhook}
+WAYS: Final[Mapping[str, Way]] = {"email": email, "slack": slack, "teams": teams, "webhook": webhook}

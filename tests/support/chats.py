@@ -111,3 +111,87 @@ def slack_api(asked: Asked) -> tuple[int, Any]:
 BOT_TOKEN = "xoxb-1111-2222-aBcDeFgH"
 TEAM = "T0000TEAM"
 _NUMBERS = iter(range(10, 100_000))
+
+
+def clicked(
+    action: str,
+    key: str,
+    *,
+    user: str = "U0GRACE",
+    team: str = TEAM,
+    user_team: str | None = None,
+    channel: str = "C0000001",
+    ts: str = "1700000010.000100",
+) -> dict[str, Any]:
+    """Return what Slack sends when somebody presses a button of a message."""
+    return {
+        "type": "block_actions",
+        "user": {"id": user, "username": user.lower(), "name": user.lower(), "team_id": user_team or team},
+        "api_app_id": "A0000001",
+        "token": "old-verification-token",
+        "container": {"type": "message", "message_ts": ts, "channel_id": channel, "is_ephemeral": False},
+        "trigger_id": "13345224609.738474920.8088930838d88f008e0",
+        "team": {"id": team, "domain": "example"},
+        "enterprise": None,
+        "is_enterprise_install": False,
+        "channel": {"id": channel, "name": "approvals"},
+        "message": {"type": "message", "ts": ts, "text": "Approval needed"},
+        "state": {"values": {}},
+        "response_url": "https://hooks.slack.com/actions/T0000TEAM/1/x",
+        "actions": [
+            {"action_id": action, "block_id": "wardgate", "type": "button", "value": key, "action_ts": "1700000099.1"}
+        ],
+    }
+
+
+def deny_sent(key: str, reason: str, **who: Any) -> dict[str, Any]:
+    """Return what Slack sends when the dialog that asks why is sent."""
+    return _dialog_sent("wardgate_deny_dialog", "reason", reason, key, **who)
+
+
+def link_sent(code: str, **who: Any) -> dict[str, Any]:
+    """Return what Slack sends when the dialog that asks for a code is sent."""
+    return _dialog_sent("wardgate_link_dialog", "code", code, "", **who)
+
+
+def link_asked(*, user: str = "U0GRACE", team: str = TEAM) -> dict[str, Any]:
+    """Return what Slack sends when somebody chooses the shortcut."""
+    return {
+        "type": "shortcut",
+        "token": "old-verification-token",
+        "action_ts": "1700000099.1",
+        "team": {"id": team, "domain": "example"},
+        "user": {"id": user, "username": user.lower(), "team_id": team},
+        "callback_id": "wardgate_link",
+        "trigger_id": "13345224609.738474920.8088930838d88f008e0",
+    }
+
+
+def _dialog_sent(
+    callback: str,
+    field_name: str,
+    value: str,
+    key: str,
+    *,
+    user: str = "U0GRACE",
+    team: str = TEAM,
+    user_team: str = "",
+) -> dict[str, Any]:
+    return {
+        "type": "view_submission",
+        "team": {"id": team, "domain": "example"},
+        "user": {"id": user, "username": user.lower(), "name": user.lower(), "team_id": user_team or team},
+        "api_app_id": "A0000001",
+        "token": "old-verification-token",
+        "trigger_id": "13345224609.738474920.8088930838d88f008e0",
+        "view": {
+            "id": "V0000001",
+            "team_id": team,
+            "type": "modal",
+            "private_metadata": key,
+            "callback_id": callback,
+            "state": {"values": {field_name: {field_name: {"type": "plain_text_input", "value": value}}}},
+            "hash": "1700000099.abc",
+        },
+        "response_urls": [],
+    }
