@@ -93,8 +93,8 @@ def is_stopped(user: User, *, groups: frozenset[int] | None = None, now: datetim
     if principal is None:
         return False
     provider = provider_of(principal.issuer)
-    if provider is None:
-        return not user.has_usable_password()
+    if provider is None and not user.has_usable_password():
+        return True
     members = directory_groups_of(user) if groups is None else groups
     return is_locked(provider=provider, principal=principal, group_ids=sorted(members), now=now)
 
