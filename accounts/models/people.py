@@ -26,6 +26,12 @@ class User(AbstractUser):
     role_names = models.JSONField(
         default=list, blank=True, editable=False, help_text="Roles from the groups of the last login."
     )
+    group_ids = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="Provider groups of the last login. They say who is told of something, and decide nothing.",
+    )
     signed_out_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Console sessions that began before this moment are over."
     )

@@ -79,12 +79,14 @@ def person_log_in(
         role_names = sorted(set(RoleGrant.objects.filter(group_id__in=members).values_list("role", flat=True)))
         if user is not None:
             # Written even when the login is refused below: who has left every group keeps no role of theirs.
-            user.role_names = role_names
-            user.save(update_fields=["role_names"])
+            user.role_names, user.group_ids = role_names, members
+            user.save(update_fields=["role_names", "group_ids"])
         is_staff = bool(role_names) or (user is not None and user.roles.exists())
         may_enter = is_staff or is_requester
         if may_enter and not is_locked(provider=provider, principal=principal, group_ids=members, now=now):
-            return _entered(user, provider, principal, role_names, display_name, email, is_staff=is_staff, now=now)
+            entered = _entered(user, provider, principal, role_names, display_name, email, is_staff=is_staff, now=now)
+            User.objects.filter(pk=entered.pk).update(group_ids=members)
+            return entered
     if may_enter:
         raise NotAllowed("This account is locked. Ask an administrator of the gateway.")
     raise NotAllowed("None of your groups has a role in this console. Ask an administrator of the gateway.")

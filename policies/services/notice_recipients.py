@@ -76,7 +76,7 @@ def deciders() -> list[User]:
 
 def known_groups(users: Iterable[User]) -> dict[int, frozenset[int]]:
     """Return, by person, the provider groups in which they are known to be."""
-    found: dict[int, set[int]] = {user.pk: set() for user in users}
+    found: dict[int, set[int]] = {user.pk: set(user.group_ids) for user in users}
     members = ScimMember.objects.filter(user__principal__user__in=list(found), user__is_active=True)
     for user_id, group_id in members.values_list("user__principal__user", "group_id"):
         found[user_id].add(group_id)
