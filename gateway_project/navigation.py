@@ -47,6 +47,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Guardrails", "shield", "policies", "guardrail"),
             ("Approval rules", "how_to_vote", "policies", "approvalrule"),
             ("Approval requests", "pending_actions", "policies", "approvalrequest"),
+            ("Delegations", "switch_account", "policies", "approvaldelegation"),
             ("Notification channels", "notifications", "policies", "noticechannel"),
             ("Notifications", "outgoing_mail", "policies", "noticedelivery"),
             ("Masking patterns", "visibility_off", "policies", "maskingpattern"),
@@ -117,14 +118,23 @@ def _pages(group: str) -> list[dict[str, Any]]:
         return []
     inbox = reverse("policies_approvalrequest_inbox")
     link = reverse("admin:policies_policystate_simulate")
+    own, reviews = reverse("policies_approvalrequest_own"), reverse("policies_approvalrequest_reviews")
+    away = reverse("policies_approvaldelegation_away")
     return [
         {"title": "Inbox", "icon": "inbox", "link": inbox, "permission": _may_view_approvals},
+        {"title": "Your requests", "icon": "outbox", "link": own},
+        {"title": "Reviews", "icon": "rate_review", "link": reviews, "permission": _may_decide_approvals},
+        {"title": "Out of office", "icon": "beach_access", "link": away, "permission": _may_decide_approvals},
         {"title": "Simulator", "icon": "science", "link": link, "permission": _may_simulate},
     ]
 
 
 def _may_view_approvals(request: HttpRequest) -> bool:
     return request.user.has_perm("policies.view_approvalrequest")
+
+
+def _may_decide_approvals(request: HttpRequest) -> bool:
+    return request.user.has_perm("policies.decide_approvalrequest")
 
 
 def _may_simulate(request: HttpRequest) -> bool:

@@ -51,6 +51,7 @@ router.register("guardrails", policies_api.GuardrailViewSet, basename="guardrail
 router.register("guardrail-packs", policies_api.GuardrailPackViewSet, basename="guardrail-pack")
 router.register("masking-patterns", policies_api.MaskingPatternViewSet, basename="masking-pattern")
 router.register("approval-rules", policies_api.ApprovalRuleViewSet, basename="approval-rule")
+router.register("approval-delegations", policies_api.ApprovalDelegationViewSet, basename="approval-delegation")
 router.register("approvals", policies_api.ApprovalRequestViewSet, basename="approval")
 router.register("notification-channels", policies_api.NoticeChannelViewSet, basename="notification-channel")
 router.register("notification-deliveries", policies_api.NoticeDeliveryViewSet, basename="notification-delivery")

@@ -8,6 +8,7 @@ from accounts.models import User
 
 from .models import (
     AccessGrant,
+    ApprovalDelegation,
     ApprovalRequest,
     ApprovalRule,
     BackTest,
@@ -118,3 +119,11 @@ def notice_deliveries_visible_to(*, user: User) -> QuerySet[NoticeDelivery]:
     if not user.has_perm("policies.view_noticedelivery"):
         return NoticeDelivery.objects.none()
     return NoticeDelivery.objects.select_related("request", "channel")
+
+
+def delegations_visible_to(*, user: User) -> QuerySet[ApprovalDelegation]:
+    """Return the delegations that `user` may see: all with the permission, else those that they gave or hold."""
+    rows = ApprovalDelegation.objects.select_related("delegator", "delegate")
+    if user.has_perm("policies.see_all_approvalrequest"):
+        return rows
+    return rows.filter(Q(delegator=user) | Q(delegate=user))

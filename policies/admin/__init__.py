@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .approvals import ApprovalRequestAdmin, ApprovalRuleAdmin
+from .approvals import ApprovalDelegationAdmin, ApprovalRequestAdmin, ApprovalRuleAdmin
 from .back_tests import BackTestAdmin
 from .drafts import PolicyDraftAdmin
 from .notices import NoticeChannelAdmin, NoticeDeliveryAdmin
@@ -12,6 +12,7 @@ from .versions import PolicyStateAdmin, PolicyVersionAdmin
 
 __all__ = [
     "AccessGrantAdmin",
+    "ApprovalDelegationAdmin",
     "ApprovalRequestAdmin",
     "ApprovalRuleAdmin",
     "BackTestAdmin",

@@ -12,6 +12,8 @@ from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
 from policies import services
 from policies.models import (
     ApprovalDecision,
+    ApprovalDelegation,
+    ApprovalMessage,
     ApprovalRequest,
     ApprovalRule,
     ApprovalUse,
@@ -70,9 +72,9 @@ class ApprovalRequestAdmin(EvidenceAdmin):
 class ApprovalDecisionAdmin(EvidenceAdmin):
     """Who decided what, from where, and what they saw."""
 
-    list_display = ["request", "verdict", "user", "channel", "address", "at"]
-    list_filter = ["verdict", "channel"]
-    list_select_related = ["request", "user"]
+    list_display = ["request", "verdict", "finding", "user", "behalf_of", "channel", "address", "at"]
+    list_filter = ["verdict", "finding", "channel"]
+    list_select_related = ["request", "user", "behalf_of"]
     search_fields = ["request__code", "user__username"]
     exclude = ["view_sha256"]
 
@@ -103,3 +105,22 @@ class ClientPatienceAdmin(EvidenceAdmin):
     list_filter = ["connection"]
     list_select_related = ["connection"]
     search_fields = ["client_name", "user_agent"]
+
+
+@admin.register(ApprovalDelegation)
+class ApprovalDelegationAdmin(EvidenceAdmin):
+    """Who decides for whom, and from when until when; people name their delegates on a page of their own."""
+
+    list_display = ["delegator", "delegate", "starts_at", "ends_at", "ended_at", "ended_by"]
+    list_select_related = ["delegator", "delegate", "ended_by"]
+    search_fields = ["delegator__username", "delegate__username"]
+
+
+@admin.register(ApprovalMessage)
+class ApprovalMessageAdmin(EvidenceAdmin):
+    """Questions about requests, and their answers."""
+
+    list_display = ["request", "kind", "user", "channel", "at"]
+    list_filter = ["kind", "channel"]
+    list_select_related = ["request", "user"]
+    search_fields = ["request__code", "user__username"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .approval_people import ApprovalDelegationViewSet
 from .approvals import ApprovalRequestViewSet, ApprovalRuleViewSet
 from .back_tests import BackTestViewSet
 from .drafts import PolicyDraftViewSet
@@ -15,6 +16,7 @@ from .versions import PolicyVersionViewSet
 
 __all__ = [
     "AccessGrantViewSet",
+    "ApprovalDelegationViewSet",
     "ApprovalRequestViewSet",
     "ApprovalRuleViewSet",
     "BackTestViewSet",

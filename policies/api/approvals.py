@@ -22,7 +22,7 @@ from accounts.rest_authentication import scopes_by_method
 from connections.models import Connection
 from policies import selectors, services
 from policies.deciding import deciding_of
-from policies.models import ApprovalDecision, ApprovalRequest, ApprovalRule
+from policies.models import ApprovalDecision, ApprovalMessage, ApprovalRequest, ApprovalRule
 
 
 class ApprovalRuleSerializer(StrictModelSerializer):
@@ -79,7 +79,28 @@ class DecisionSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = ApprovalDecision
-        fields = ["verdict", "user", "stage", "reason", "uses", "window_seconds", "to_user", "channel", "at"]
+        fields = [
+            "verdict",
+            "user",
+            "behalf_of",
+            "stage",
+            "reason",
+            "uses",
+            "window_seconds",
+            "to_user",
+            "finding",
+            "channel",
+            "at",
+        ]
+        read_only_fields = fields
+
+
+class MessageSerializer(serializers.ModelSerializer):
+    """A question about a request, or an answer."""
+
+    class Meta:
+        model = ApprovalMessage
+        fields = ["kind", "user", "text", "channel", "at"]
         read_only_fields = fields
 
 
@@ -87,6 +108,7 @@ class ApprovalRequestSerializer(serializers.ModelSerializer):
     """A held call, or a request for access. Arguments are as the record has them: masked."""
 
     decisions = DecisionSerializer(many=True, read_only=True)
+    messages = MessageSerializer(many=True, read_only=True)
 
     class Meta:
         model = ApprovalRequest
@@ -121,7 +143,9 @@ class ApprovalRequestSerializer(serializers.ModelSerializer):
             "ended_at",
             "end_reason",
             "changed_at",
+            "escalated_at",
             "decisions",
+            "messages",
         ]
         read_only_fields = fields
 
@@ -140,6 +164,19 @@ class ReasonSerializer(StrictFields):
     """Why."""
 
     reason = serializers.CharField(max_length=1000)
+
+
+class ReviewSerializer(StrictFields):
+    """What a second person found."""
+
+    is_justified = serializers.BooleanField()
+    comment = serializers.CharField(max_length=1000)
+
+
+class SaySerializer(StrictFields):
+    """What to ask or to answer."""
+
+    text = serializers.CharField(max_length=1000)
 
 
 class HandOverSerializer(StrictFields):
@@ -179,7 +216,7 @@ class ApprovalRequestViewSet(ReadViewSet):
 
     def visible(self, user: Any) -> QuerySet[ApprovalRequest]:
         """Return the requests that `user` may see."""
-        return selectors.approval_requests_visible_to(user=user).prefetch_related("decisions")
+        return selectors.approval_requests_visible_to(user=user).prefetch_related("decisions", "messages")
 
     @extend_schema(request=AccessSerializer, responses={201: ApprovalRequestSerializer})
     def create(self, request: Request) -> Response:
@@ -248,6 +285,36 @@ class ApprovalRequestViewSet(ReadViewSet):
         services.request_withdraw(request_id=approval.pk, user=person, **serializer.validated_data, now=timezone.now())
         return self._shown(approval)
 
+    @extend_schema(request=ReviewSerializer, responses=ApprovalRequestSerializer)
+    @action(detail=True, methods=["post"], serializer_class=ReviewSerializer)
+    def review(self, request: Request, pk: str | None = None) -> Response:
+        """Say, as a second person, whether an approval in an emergency was justified."""
+        approval = self._decidable(request)
+        serializer = ReviewSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        deciding = deciding_of(request, person_of(request), approval)
+        services.request_review(
+            request_id=approval.pk, deciding=deciding, **serializer.validated_data, now=timezone.now()
+        )
+        return self._shown(approval)
+
+    @extend_schema(request=SaySerializer, responses=ApprovalRequestSerializer)
+    @action(detail=True, methods=["post"], serializer_class=SaySerializer)
+    def say(self, request: Request, pk: str | None = None) -> Response:
+        """Answer about one's own request; ask about one that one may decide."""
+        approval, person = self.get_object(), person_of(request)
+        serializer = SaySerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        own = services.is_asked_for_by(approval, person)
+        speak = services.question_answer if own else services.question_ask
+        speak(
+            request_id=approval.pk,
+            deciding=deciding_of(request, person),
+            **serializer.validated_data,
+            now=timezone.now(),
+        )
+        return self._shown(approval)
+
     def _decidable(self, request: Request) -> ApprovalRequest:
         """Return the request, if this person may decide any, and has proved who they are when the risk is high."""
         approval: ApprovalRequest = self.get_object()
@@ -258,5 +325,5 @@ class ApprovalRequestViewSet(ReadViewSet):
         return approval
 
     def _shown(self, approval: ApprovalRequest) -> Response:
-        fresh = ApprovalRequest.objects.prefetch_related("decisions").get(pk=approval.pk)
+        fresh = ApprovalRequest.objects.prefetch_related("decisions", "messages").get(pk=approval.pk)
         return Response(ApprovalRequestSerializer(fresh).data)

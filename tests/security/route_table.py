@@ -185,6 +185,7 @@ CONSOLE_MODELS: Final = frozenset(
 API: Final[dict[str, tuple[str | None, str | None]]] = {
     "api-token": ("admin", "admin"),
     "approval": ("read", "approve"),
+    "approval-delegation": ("read", "approve"),
     "approval-rule": ("read", "write"),
     "checkpoint": ("audit", None),
     "checkpoint-key": ("audit", "admin"),
