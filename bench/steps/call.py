@@ -52,6 +52,9 @@ class Answered:
         self._body = body
         self.headers = {b"content-type": b"application/json", b"content-length": b"%d" % len(body)}
 
+    def prepare(self, call: Any) -> None:
+        """Nothing leaves, so nothing is made ready."""
+
     async def send(self, call: Any, on_connected: Any) -> Answered:
         on_connected(lambda reason: None)
         return self
@@ -68,6 +71,9 @@ def application(upstream: Answered) -> Any:
     # The models can only be imported once Django is set up.
     from proxy.app import Bounds, GatewayApp, Site
     from proxy.identity import Authenticator
+    from proxy.limits import Caps
+    from proxy.limits import Limits as CallLimits
+    from proxy.live import Live
     from proxy.ports import Limits, Ports, Route, SessionRef
     from proxy.protocol import mcp
     from proxy.recorder import Recorder
@@ -105,7 +111,8 @@ def application(upstream: Answered) -> Any:
         audiences=frozenset({RESOURCE}),
     )
     nobody = SimpleNamespace()
-    authenticator = Authenticator(nobody, cache_seconds=3600, token_bytes=16384, introspector=nobody)
+    limits = CallLimits(Caps(0, 0, 0, 1000, 1000, 1000, 1000), time.monotonic)
+    authenticator = Authenticator(nobody, cache_seconds=3600, token_bytes=16384, introspector=nobody, failures=limits)
 
     async def verified(*_: Any) -> tokens.Identity:
         return identity
@@ -133,6 +140,8 @@ def application(upstream: Answered) -> Any:
             limits=Limits(8 << 20, 1 << 28, 86400, 15),
             spawn=lambda work: work.close(),
         ),
+        live=Live(policy_source),
+        limits=limits,
         recorder=recorder,
     )
 
