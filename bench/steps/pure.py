@@ -210,7 +210,7 @@ def policy() -> Iterator[Step]:
     compiled = compiled_policy()
 
     class Alice:
-        issuer, subject, groups = ISSUER, "alice", frozenset({"eng", "sre"})
+        issuer, subject, groups, narrowing = ISSUER, "alice", frozenset({"eng", "sre"}), None
 
     call = Call("tools/call", "tool", "small")
     yield "rules.decide, seen before", lambda: decide(compiled, Alice, call, now=1.0)
