@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from connections import selectors as connection_selectors
+from policies import services as policy_services
 from policies.models import PolicyState
 from proxy import wiring
 from sessions import selectors as session_selectors
@@ -38,6 +39,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context["without_credential"] = list(connection_selectors.connections_without_credential()[:20])
     if user.has_perm("connections.view_tool"):
         context["tools_to_review"] = connection_selectors.tools_to_review().count()
+    if user.has_perm("policies.see_all_approvalrequest"):
+        context["emergencies"] = policy_services.emergencies().count()
+        context["emergencies_overdue"] = policy_services.reviews_overdue(now=now).count()
     if user.has_perm("policies.view_policystate"):
         context["policy"] = PolicyState.objects.first()
     return context

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -24,12 +25,20 @@ from sessions.report_controls import CONTROLS
 from sessions.reports import MAX_ROWS, Period
 
 from . import least_privilege
-from .models import ApprovalRequest, PolicyVersion
+from .models import ApprovalDecision, ApprovalRequest, PolicyVersion
 
 PURPOSE: Final = "report"
 LONGEST: Final = timedelta(days=400)
 
 Section = Callable[[Period], Any]
+
+
+def _emergencies(opened: Q) -> dict[str, int]:
+    """Return how many requests were approved alone, and what a second person found; empty when nobody has looked."""
+    alone = ApprovalRequest.objects.filter(opened, decisions__verdict=ApprovalDecision.Verdict.BREAK_GLASS)
+    reviewed = ApprovalDecision.objects.filter(request__in=alone, verdict=ApprovalDecision.Verdict.REVIEW)
+    found = Counter(reviewed.values_list("finding", flat=True))
+    return {"all": alone.count(), "unreviewed": alone.count() - found.total(), **found}
 
 
 def approvals(period: Period) -> dict[str, Any]:
@@ -41,7 +50,7 @@ def approvals(period: Period) -> dict[str, Any]:
     seconds = sorted((done - begun).total_seconds() for begun, done in decided[:100_000] if done is not None)
     rows = (
         asked.select_related("principal", "connection")
-        .prefetch_related("decisions__user")
+        .prefetch_related("decisions__user", "decisions__behalf_of")
         .order_by("opened_at", "code")
     )
     lines = [
@@ -60,7 +69,9 @@ def approvals(period: Period) -> dict[str, Any]:
             "decisions": [
                 {
                     "by": "" if decision.user is None else decision.user.get_username(),
+                    "for": "" if decision.behalf_of is None else decision.behalf_of.get_username(),
                     "verdict": decision.verdict,
+                    "finding": decision.finding,
                     "channel": decision.channel,
                     "reason": decision.reason,
                 }
@@ -73,6 +84,7 @@ def approvals(period: Period) -> dict[str, Any]:
         "rows": lines[:MAX_ROWS],
         "is_partial": len(lines) > MAX_ROWS,
         "by_state": by_state,
+        "emergencies": _emergencies(opened),
         "median_seconds": round(statistics.median(seconds), 3) if seconds else None,
         "p95_seconds": round(seconds[int(len(seconds) * 0.95)], 3) if seconds else None,
     }

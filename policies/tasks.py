@@ -62,7 +62,7 @@ def expire_approvals() -> None:
         logger.info("approvals ended or escalated", extra={"ended": ended, "escalated": len(escalated)})
 
 
-@shared_task(ignore_result=True, acks_late=True, time_limit=110, expires=4)
+@shared_task(ignore_result=True, acks_late=True, time_limit=300, expires=4)
 def send_notices() -> None:
     """Find out who is told what, and send what is due, for half a minute. Beat: every 5 s. Idempotent.
 
@@ -85,3 +85,14 @@ def forget_notices() -> None:
     When it never runs, the log grows.
     """
     services.notices_forget(before=timezone.now() - timedelta(days=settings.WARDGATE_NOTICE_DAYS))
+
+
+@shared_task(ignore_result=True, acks_late=True, time_limit=55, expires=3500)
+def watch_reviews() -> None:
+    """Say in the log which emergencies nobody has reviewed within a day. Beat: every hour. Idempotent.
+
+    When it never runs, the console's first page and the page of reviews say it all the same.
+    """
+    codes = list(services.reviews_overdue(now=timezone.now()).values_list("request__code", flat=True)[:100])
+    if codes:
+        logger.warning("emergencies wait for a review for longer than a day", extra={"codes": codes})

@@ -158,6 +158,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 3600.0,
         "options": {"expires": 3500},
     },
+    "watch reviews": {
+        "task": "policies.tasks.watch_reviews",
+        "schedule": 3600.0,
+        "options": {"expires": 3500},
+    },
     "resume back-tests": {
         "task": "policies.tasks.resume_back_tests",
         "schedule": 60.0,
@@ -187,7 +192,7 @@ EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
 EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=EMAIL_PORT == 587)
 EMAIL_USE_SSL = env.boolean("EMAIL_USE_SSL", default=EMAIL_PORT == 465)
-EMAIL_TIMEOUT = env.integer("EMAIL_TIMEOUT", 10, at_least=1, at_most=30)
+EMAIL_TIMEOUT = env.integer("EMAIL_TIMEOUT", 10, at_least=1, at_most=15)
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Wardgate <wardgate@localhost>")
 
 AUTHENTICATION_BACKENDS = [

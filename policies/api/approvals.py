@@ -95,7 +95,7 @@ class DecisionSerializer(serializers.ModelSerializer):
         read_only_fields = fields
 
 
-class MessageSerializer(serializers.ModelSerializer):
+class ApprovalMessageSerializer(serializers.ModelSerializer):
     """A question about a request, or an answer."""
 
     class Meta:
@@ -108,7 +108,7 @@ class ApprovalRequestSerializer(serializers.ModelSerializer):
     """A held call, or a request for access. Arguments are as the record has them: masked."""
 
     decisions = DecisionSerializer(many=True, read_only=True)
-    messages = MessageSerializer(many=True, read_only=True)
+    messages = ApprovalMessageSerializer(many=True, read_only=True)
 
     class Meta:
         model = ApprovalRequest

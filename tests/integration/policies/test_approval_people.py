@@ -41,7 +41,10 @@ from policies.approval_errors import (
     TooManyMessages,
 )
 from policies.models import AccessGrant, ApprovalDelegation, ApprovalMessage, ApprovalRequest
+from policies.reports import approvals
 from policies.services import Deciding
+from policies.tasks import watch_reviews
+from sessions.reports import Period
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -82,7 +85,9 @@ def person(name: str, role: str | None = RoleGrant.Role.APPROVER, **values: Any)
     return User.objects.get(pk=user.pk)
 
 
-def hold(orders: Connection, subject: str = "alice", *, stages: Any = None, **terms: Any) -> ApprovalRequest:
+def hold(
+    orders: Connection, subject: str = "alice", *, stages: Any = None, now: datetime = NOW, **terms: Any
+) -> ApprovalRequest:
     if stages is not None or terms:
         rule = services.approval_rule_save(name="rule", stages=stages or [{"name": "team"}], **terms, now=NOW)
         services.guardrail_save(name="refunds wait", effect="hold", approval_rule=rule, now=NOW)
@@ -94,7 +99,7 @@ def hold(orders: Connection, subject: str = "alice", *, stages: Any = None, **te
         arguments={"id": 1}, masked_count=0, arguments_sha256=bytes(32), binding=secrets.token_bytes(32), body=b"{}",
         rule_name="refunds wait",
     )  # fmt: skip
-    return services.request_open(held=call, now=NOW)
+    return services.request_open(held=call, now=now)
 
 
 def decide(
@@ -383,9 +388,9 @@ def test_an_escalation_lets_its_people_decide_and_is_a_row_of_the_record(orders:
     assert decide(row, boss, now=NOW + timedelta(seconds=63)).state == "approved"
 
 
-def broken(orders: Connection, breaker: User, subject: str = "alice") -> ApprovalRequest:
-    row = hold(orders, subject)
-    return services.request_break_glass(request_id=row.pk, deciding=Deciding(user=breaker), reason="down", now=NOW)
+def broken(orders: Connection, breaker: User, subject: str = "alice", *, now: datetime = NOW) -> ApprovalRequest:
+    row = hold(orders, subject, now=now)
+    return services.request_break_glass(request_id=row.pk, deciding=Deciding(user=breaker), reason="down", now=now)
 
 
 def review(row: ApprovalRequest, user: User, *, comment: str = "looked") -> ApprovalRequest:
@@ -453,6 +458,24 @@ def test_a_review_is_overdue_after_a_day(orders: Connection) -> None:
     assert [decision.request for decision in services.reviews_overdue(now=NOW + DAY)] == [row]
     review(row, person("grace"))
     assert not services.reviews_overdue(now=NOW + DAY).exists()
+
+
+def test_an_overdue_review_is_said_in_the_log_on_the_first_page_and_in_the_report(
+    orders: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    olga, grace = person("olga", RoleGrant.Role.OWNER), person("grace")
+    long_ago = timezone.now() - 2 * DAY
+    row = broken(orders, olga, now=long_ago)
+    watch_reviews()
+    assert [record.codes for record in caplog.records if hasattr(record, "codes")] == [[row.code]]
+    assert "1, 1 overdue" in api(grace).get("/admin/").content.decode()
+    period = Period(long_ago, long_ago + DAY)
+    assert approvals(period)["emergencies"] == {"all": 1, "unreviewed": 1}
+    review(row, grace)
+    assert approvals(period)["emergencies"] == {"all": 1, "unreviewed": 0, "justified": 1}
+    caplog.clear()
+    watch_reviews()
+    assert not caplog.records
 
 
 def test_what_was_said_cannot_be_changed_and_there_is_an_end_to_it(orders: Connection) -> None:
