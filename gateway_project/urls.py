@@ -18,7 +18,7 @@ from connections import api as connections_api
 from gateway_project import oauth, reports
 from gateway_project.metrics import MetricsViewSet
 from policies import api as policies_api
-from policies import notice_views, people_views, slack_views
+from policies import notice_views, people_views, push_views, slack_views
 from policies import views as policy_views
 from sessions import api as sessions_api
 from sessions import api_checkpoints, api_exports, api_recordings, api_search
@@ -118,6 +118,7 @@ urlpatterns = [
     path("admin/", include("accounts.urls")),
     path("admin/gateway_sessions/recording/report/", report, name="gateway_sessions_recording_report"),
     path("admin/gateway_sessions/recording/report/<slug:kind>/", report, name="gateway_sessions_recording_report"),
+    path("admin/account/notifications/browser/", push_views.browser, name="console_push_browser"),
     path("admin/account/slack/", slack_views.slack_links, name="console_slack"),
     path("admin/account/slack/code/", slack_views.slack_code, name="console_slack_code"),
     path("admin/account/slack/<uuid:identity_id>/end/", slack_views.slack_unlink, name="console_slack_unlink"),

@@ -152,6 +152,10 @@ WARDGATE_SLACK_API_URL = env.text("WARDGATE_SLACK_API_URL", "https://slack.com/a
 WARDGATE_SLACK_LINK_DAYS = env.integer("WARDGATE_SLACK_LINK_DAYS", 90, at_least=1)
 """How long a person of the console stays linked to a user of Slack; then they enter a new code."""
 
+# Web push.
+WARDGATE_PUSH_NETWORKS = env.listing("WARDGATE_PUSH_NETWORKS")
+"""Networks (CIDR) in which push services may be besides public addresses: for a push service of one's own."""
+
 # How people log in to the console.
 WARDGATE_REQUIRE_SECOND_FACTOR = env.boolean("WARDGATE_REQUIRE_SECOND_FACTOR", default=True)
 """Local accounts need a second factor, enrolled at the first login. Off only on loopback (`wardgate.E030`)."""

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from . import Way, email, slack, teams, webhook
+from . import Way, email, slack, teams, web_push, webhook
 
-WAYS: Final[Mapping[str, Way]] = {"email": email, "slack": slack, "teams": teams, "webhook": webhook}
+WAYS: Final[Mapping[str, Way]] = {
+    "email": email,
+    "slack": slack,
+    "teams": teams,
+    "web_push": web_push,
+    "webhook": webhook,
+}

@@ -227,7 +227,9 @@ class TestWhoMayNot:
             case "a viewer":
                 grace.roles.update(role="viewer")
             case "locked":
-                lock_place(kind=Lock.Kind.PRINCIPAL, principal=grace.principal, source="console", reason="left", now=now)
+                lock_place(
+                    kind=Lock.Kind.PRINCIPAL, principal=grace.principal, source="console", reason="left", now=now
+                )
             case "unlinked":
                 assert slack_link_end(identity_id=identity.pk, user=grace, now=now)
             case "link is over":
