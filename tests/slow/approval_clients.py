@@ -4,9 +4,10 @@
 
 Every client is installed in an environment of its own, versions pinned, once; what cannot be installed is left out with
 the reason. All of them wait side by side: the run takes little more than the longest time. For each client: a call that
-is approved after each of the times, one that is denied, one whose request expires, and one that the client takes back.
-A call that ends before the decision is made again, with the same arguments. Checked in each cell: the endings, the
-texts word for word, that the calls were one request, and that the upstream ran it once, or never when it was refused.
+is approved after each of the times, one that is denied, one whose request expires, one that the client takes back, and
+one whose connection is cut. A call that ends before the decision is made again, with the same arguments. Checked in
+each cell: the endings, the texts word for word, that the calls were one request, and that the upstream ran it once, or
+never when it was refused.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 DENIED_SECONDS = 2.0
 EXPIRED_SECONDS = 30
 CANCELLED_SECONDS = 2.0
+DROPPED_SECONDS = 10.0
 
 
 def main() -> int:
@@ -77,6 +79,7 @@ def _measure(clients: Sequence[Client], seconds: Sequence[float], folder: Path) 
         cells.append(Cell(client, "denied", DENIED_SECONDS))
         cells.append(Cell(client, "expired", EXPIRED_SECONDS))
         cells.append(Cell(client, "cancelled", CANCELLED_SECONDS))
+        cells.append(Cell(client, "dropped", DROPPED_SECONDS))
     began = time.monotonic()
     with bench(folder, expires_seconds=EXPIRED_SECONDS) as table:
         measured = asyncio.run(measure(table, cells))
@@ -90,6 +93,7 @@ def _measure(clients: Sequence[Client], seconds: Sequence[float], folder: Path) 
 def _report(clients: Sequence[Client], seconds: Sequence[float], measured: Sequence[Measured], out: Path | None) -> int:
     columns: list[tuple[str, float]] = [("approved", each) for each in seconds]
     columns += [("denied", DENIED_SECONDS), ("expired", EXPIRED_SECONDS), ("cancelled", CANCELLED_SECONDS)]
+    columns += [("dropped", DROPPED_SECONDS)]
     found = {(each.cell.client.name, each.cell.decision, each.cell.seconds): each for each in measured}
     heads = ["client", "version", *(f"{at:g} s" if what == "approved" else what for what, at in columns)]
     rows = []

@@ -30,7 +30,8 @@ class Client:
     """One real client.
 
     `cancel` says what the gateway learns when a program takes a call back: `withdrawn` when it is told, `left` when
-    the connection is closed, `unnoticed` when the client goes on listening.
+    the connection is closed, `unnoticed` when the client goes on listening. `dropped` says what the client does when it
+    loses the connection of a held call: `resumes`, or `notices`, at once or when it gives up.
     """
 
     name: str
@@ -39,6 +40,12 @@ class Client:
     held: float
     cancel: str
     gives_up: float = FOR_EVER
+    dropped: str = "notices"
+
+    @property
+    def gives_up_at_last(self) -> float:
+        """When it has given up even if nothing reaches it any more."""
+        return min(self.gives_up, 60.0)
 
 
 def _python(script: str, lock: Path, *, at: str, arguments: Sequence[str] = ()) -> Install:

@@ -20,7 +20,8 @@ from typing import Any
 import httpx2
 
 from tests.e2e.approval_clients.clients import HERE, Client
-from tests.e2e.approval_clients.table import AT_ONCE, DENIED_BECAUSE, Ending, kind_of, possible
+from tests.e2e.approval_clients.table import AT_ONCE, DENIED_BECAUSE, Ending, kind_of, possible, shown
+from tests.support.forwarder import Forwarder
 from tests.support.gateway import BEARER, LiveGateway, gateway_running
 from tests.support.servers import ROOT, Server, free_port, running, wait_until
 
@@ -32,6 +33,8 @@ SPARE_SECONDS = 30.0
 """How much later than expected anything may come on a busy machine."""
 LEFT_SECONDS = 3.0
 """How long a client that was cancelled is watched."""
+CUT_SECONDS = 3.0
+"""When a connection that is to be lost is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Cell:
         """The ways in which its calls may end."""
         if self.decision == "cancelled":
             return [["cancelled"] if self.client.cancel == "unnoticed" else ["cancelled", "result"]]
+        if self.decision == "dropped":
+            return [["result"] if self.client.dropped == "resumes" else ["gave up", "result"]]
         held = self.client.held if self.held is None else self.held
         ending = "result" if self.decision == "approved" else self.decision
         return possible(held=held, gives_up=self.client.gives_up, decided_at=self.seconds, decision=ending)
@@ -122,6 +127,30 @@ class Lines:
         return {"said": "gave_up", "text": "the client's process has ended"}
 
 
+class Line(Forwarder):
+    """Stands between a client and the gateway, and can be cut."""
+
+    def __init__(self, to_port: int) -> None:
+        super().__init__(port=free_port(), to_port=to_port, headers=dict)
+        self._connections: set[asyncio.Task[Any]] = set()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await super()._connected(reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+
+    def cut(self) -> None:
+        """End every connection that is open now; the next one passes."""
+        for task in self._connections:
+            task.cancel()
+
+
 class Bench:
     """A gateway, the upstream behind it, and somebody who decides.
 
@@ -174,12 +203,23 @@ class Bench:
         assert answer.status_code == 200, f"the decision was refused: {answer.status_code} {answer.text[:500]}"
 
     @asynccontextmanager
-    async def driver(self, cell: Cell) -> AsyncIterator[Lines]:
-        """Start the cell's driver, and yield it when it is ready."""
+    async def line(self) -> AsyncIterator[Line]:
+        """Yield a line to the gateway."""
+        line = Line(self.gateway.port)
+        server = await line.serve()
+        try:
+            yield line
+        finally:
+            line.cut()
+            server.close()
+
+    @asynccontextmanager
+    async def driver(self, cell: Cell, port: int) -> AsyncIterator[Lines]:
+        """Start the cell's driver with the gateway at `port`, and yield it when it is ready."""
         token = self.gateway.token(sub=cell.id, exp=int(time.time()) + 3000)
         command = await asyncio.to_thread(cell.client.install, self.folder)
         position = next(place for place, word in enumerate(command) if "drive_" in word) + 1
-        command[position:position] = [self.gateway.url(SLUG), token, json.dumps(dict(cell.headers))]
+        command[position:position] = [f"http://127.0.0.1:{port}/mcp/{SLUG}", token, json.dumps(dict(cell.headers))]
         bare = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         with (self.folder / f"{cell.id}.log").open("wb") as log:
             async with self._starting:
@@ -216,24 +256,30 @@ class Bench:
         """Play one cell."""
         measured = Measured(cell)
         try:
-            async with self.driver(cell) as lines:
-                await (self._cancel if cell.decision == "cancelled" else self._hold)(cell, lines, measured)
+            async with self.line() as line:
+                port = line.port if cell.decision == "dropped" else self.gateway.port
+                async with self.driver(cell, port) as lines:
+                    await self._play(cell, lines, measured, line)
         except (DriverFailed, TimeoutError, AssertionError) as error:
             measured.problem = f"{type(error).__name__}: {error}"
         measured.requests, measured.executions = len(self.requests(cell)), self.executions(cell)
+        print(f"{cell.id}: {shown(measured.endings)}", flush=True)
         return measured
 
     async def _call(self, cell: Cell, lines: Lines) -> None:
         tool = "transfer_soon" if cell.decision == "expired" else "transfer"
         await lines.order(do="call", tool=tool, arguments={"cell": cell.id})
 
-    async def _hold(self, cell: Cell, lines: Lines, measured: Measured) -> None:
+    async def _play(self, cell: Cell, lines: Lines, measured: Measured, line: Line) -> None:
+        if cell.decision == "cancelled":
+            await self._cancel(cell, lines, measured)
+            return
         began = time.monotonic()
         await self._call(cell, lines)
-        decided = asyncio.create_task(self._decide_later(cell))
+        decided = asyncio.create_task(self._decide_later(cell, line))
         try:
             while True:
-                said = await lines.said(seconds=cell.seconds + SPARE_SECONDS)
+                said = await lines.said(seconds=max(cell.seconds, cell.client.gives_up_at_last) + SPARE_SECONDS)
                 ending = _ending(cell, said, time.monotonic() - began)
                 measured.endings.append(ending)
                 if ending.kind not in {"pending", "gave up"} or len(measured.endings) > 2 * AT_ONCE:
@@ -247,11 +293,16 @@ class Bench:
         finally:
             decided.cancel()
 
-    async def _decide_later(self, cell: Cell) -> None:
+    async def _decide_later(self, cell: Cell, line: Line) -> None:
         request = await self.opened(cell)
-        await asyncio.sleep(cell.seconds)
+        if cell.decision == "dropped":
+            await asyncio.sleep(CUT_SECONDS)
+            line.cut()
+            await asyncio.sleep(cell.seconds - CUT_SECONDS)
+        else:
+            await asyncio.sleep(cell.seconds)
         if cell.decision != "expired":
-            await self.decide(request, approve=cell.decision == "approved")
+            await self.decide(request, approve=cell.decision != "denied")
 
     async def _cancel(self, cell: Cell, lines: Lines, measured: Measured) -> None:
         """Take the call back after a while; see what the gateway makes of it, and that it does not run by itself."""

@@ -16,12 +16,8 @@ EXPIRES_SECONDS = 4
 WAIT_SECONDS = 2.0
 """What a client says it waits, in `X-Approval-Wait`."""
 
-SDKS = [
-    "Python SDK 1",
-    "Python SDK 2",
-    pytest.param("TypeScript SDK 1", marks=pytest.mark.needs_node),
-    pytest.param("TypeScript SDK 2, auto", marks=pytest.mark.needs_node),
-]
+IN_PYTHON, IN_NODE = ["Python SDK 1", "Python SDK 2"], ["TypeScript SDK 1", "TypeScript SDK 2, auto"]
+SDKS = [*IN_PYTHON, *(pytest.param(name, marks=pytest.mark.needs_node) for name in IN_NODE)]
 Table = dict[tuple[str, str], Measured]
 
 
@@ -36,7 +32,7 @@ def _has_node() -> bool:
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     """Play every cell, side by side."""
-    names = {name if isinstance(name, str) else name.values[0] for name in SDKS if isinstance(name, str) or _has_node()}
+    names = {*IN_PYTHON, *(IN_NODE if _has_node() else [])}
     cells = {}
     for client in (client for client in CLIENTS if client.name in names):
         impatient = {"X-Approval-Wait": f"{WAIT_SECONDS:g}"}
