@@ -1,114 +1,261 @@
 "use strict";
 
-// The list looks after itself every second while the page is seen, and the open request does when it has moved. What is
-// being written is never replaced: a notice says that the request has moved instead.
+// The page is told over a socket that requests have moved, and then fetches its parts. While the socket is down it looks
+// by itself every second, and says so. What is being written or chosen is never replaced: a notice says what has moved.
 document.addEventListener("DOMContentLoaded", function () {
   const list = document.getElementById("list");
   const detail = document.getElementById("detail");
   const announce = document.getElementById("announce");
   const help = document.getElementById("help");
-  const title = document.title.replace(/^\(\d+\) /, "");
+  const live = document.getElementById("live");
+  const title = document.title.replace(/^\(\d+\+?\) /, "");
+  const SAFETY = 15000, POLL = 1000, SAY_AFTER = 5000, SLOWEST = 30000;
   let known = codes();
+  let isUp = false, isOver = false, downSince = Date.now(), wait = 500, failedSince = 0;
+  let looking = false, lookAgain = false, timer = 0;
 
   function codes() {
     return new Set([...list.querySelectorAll("[data-code]")].map((link) => link.dataset.code));
   }
 
   async function part(url, name) {
-    const answer = await fetch(url, { headers: { "X-Wardgate-Part": name }, redirect: "error" });
+    const answer = await fetch(url, { headers: { "X-Wardgate-Part": name }, redirect: "error", cache: "no-store" });
+    if (answer.status === 403 || answer.status === 401) end();
+    if (answer.status === 503) throw new Error("not now");
     return answer.ok ? answer.text() : null;
   }
 
+  // One look at a time; what is rung meanwhile is looked at right after.
   async function look() {
-    if (!document.hidden) {
-      try {
-        const html = await part(list.dataset.part, "list");
-        if (html !== null) show(html);
-        await lookAtDetail();
-      } catch {
-        // The next look may work again.
-      }
+    if (looking) {
+      lookAgain = true;
+      return;
     }
-    setTimeout(look, 1000);
+    looking = true;
+    clearTimeout(timer);
+    do {
+      lookAgain = false;
+      try {
+        const [html, fresh] = await Promise.all([part(list.dataset.part, "list"), freshDetail()]);
+        if (html !== null) show(html);
+        if (fresh) showDetail(fresh);
+        failedSince = 0;
+      } catch {
+        failedSince = failedSince || Date.now();
+      }
+    } while (lookAgain);
+    looking = false;
+    say();
+    if (!isOver) timer = setTimeout(look, isUp ? SAFETY : POLL);
+  }
+
+  function connect() {
+    if (isOver) return;
+    const socket = new WebSocket(list.dataset.socket);
+    socket.onopen = function () {
+      isUp = true;
+      wait = 500;
+      look();
+    };
+    socket.onmessage = look;
+    socket.onclose = function (event) {
+      if (isUp) downSince = Date.now();
+      isUp = false;
+      // 4403: the login is over. A look says so, too, and shows nothing more.
+      look();
+      const full = event.code === 4429;
+      setTimeout(connect, full ? SLOWEST : wait * (0.75 + Math.random() / 2));
+      wait = Math.min(SLOWEST, wait * 2);
+    };
+  }
+
+  function end() {
+    isOver = true;
+    isUp = false;
+    clearTimeout(timer);
+    say();
+  }
+
+  function say() {
+    let state = "live", text = "Live";
+    if (isOver) [state, text] = ["over", "You are logged out. Load the page again."];
+    else if (failedSince && Date.now() - failedSince > SAY_AFTER) {
+      [state, text] = ["lost", `No connection for ${span((Date.now() - failedSince) / 1000)}. What you see is old.`];
+    } else if (!isUp && Date.now() - downSince > SAY_AFTER) [state, text] = ["polling", "Reconnecting. The page looks every second."];
+    else if (!isUp) return;
+    live.hidden = false;
+    if (live.dataset.state !== state || state === "lost") {
+      live.dataset.state = state;
+      if (live.textContent !== text) live.textContent = text;
+    }
   }
 
   function show(html) {
     const open = detail.querySelector("article")?.dataset.code;
-    const focused = list.contains(document.activeElement) ? document.activeElement.dataset.code : null;
+    const active = document.activeElement;
+    const focused = list.contains(active) ? active.dataset.code || active.value : null;
+    const wasBox = active?.type === "checkbox";
+    const chosen = new Set([...list.querySelectorAll("[name=code]:checked")].map((box) => box.value));
+    const filters = list.querySelector(".filters");
+    // Whoever fills in the filter keeps it; the next look comes.
+    if (filters?.contains(active)) return;
+    const wasOpen = filters?.open;
     list.innerHTML = html;
+    if (wasOpen && list.querySelector(".filters")) list.querySelector(".filters").open = true;
     for (const link of list.querySelectorAll("[data-code]")) {
       if (link.dataset.code === open) link.setAttribute("aria-current", "true");
-      if (link.dataset.code === focused) link.focus();
+      if (link.dataset.code === focused && !wasBox) link.focus();
     }
-    const count = Number(list.querySelector("[data-count]")?.dataset.count || 0);
-    document.title = count ? `(${count}) ${title}` : title;
+    for (const box of list.querySelectorAll("[name=code]")) {
+      box.checked = chosen.has(box.value);
+      if (box.value === focused && wasBox) box.focus();
+    }
+    choose();
+    badge();
     const now = codes();
     const fresh = [...now].filter((code) => !known.has(code));
     if (fresh.length) announce.textContent = fresh.length === 1 ? `New request ${fresh[0]}` : `${fresh.length} new requests`;
     known = now;
-    count_down();
+    countDown();
   }
 
-  async function lookAtDetail() {
+  function badge() {
+    const place = list.querySelector("[data-count]");
+    const count = Number(place?.dataset.count || 0), most = Number(place?.dataset.most || 1000);
+    document.title = count ? `(${count > most ? `${most}+` : count}) ${title}` : title;
+  }
+
+  async function freshDetail() {
     const article = detail.querySelector("article");
-    if (!article || article.dataset.state !== "held" && article.dataset.state !== "approved") return;
+    if (!article || article.dataset.state !== "held" && article.dataset.state !== "approved") return null;
     const html = await part(location.pathname, "detail");
-    if (html === null) return;
-    const fresh = new DOMParser().parseFromString(html, "text/html").querySelector("article");
-    if (!fresh || fresh.dataset.changed === article.dataset.changed) return;
-    const form = article.querySelector("form");
-    const is_writing = form && [...form.querySelectorAll("textarea")].some((field) => field.value);
-    if (is_writing && fresh.dataset.state === "held") {
+    return html === null ? null : new DOMParser().parseFromString(html, "text/html").querySelector("article");
+  }
+
+  function showDetail(fresh) {
+    const article = detail.querySelector("article");
+    if (!article || fresh.dataset.changed === article.dataset.changed && fresh.dataset.state === article.dataset.state
+      && fresh.dataset.became === article.dataset.became) return;
+    const couldDecide = article.querySelector(".decide form, #decide");
+    const isWriting = [...article.querySelectorAll("textarea")].some((field) => field.value);
+    if (isWriting && fresh.dataset.state === "held" && !fresh.dataset.became) {
       if (!article.querySelector(".moved")) {
-        const note = document.createElement("p");
-        note.className = "notice warning moved";
-        note.setAttribute("role", "status");
-        note.textContent = "This request has changed since you opened it. Reload before you decide.";
-        article.prepend(note);
+        article.prepend(note("notice warning moved", "This request has moved since you opened it. Reload before you decide."));
       }
       return;
     }
+    const wasInside = article.contains(document.activeElement);
     article.replaceWith(document.adoptNode(fresh));
-    announce.textContent = `${fresh.dataset.code}: ${fresh.dataset.state}`;
-    if (fresh.dataset.state !== "held") {
-      const note = document.createElement("p");
-      note.className = "notice";
-      note.setAttribute("role", "status");
-      note.textContent = "Decided by somebody else a moment ago.";
-      if (form) fresh.prepend(note);
+    if (fresh.dataset.became && couldDecide) {
+      const told = note("notice warning", fresh.dataset.became);
+      told.tabIndex = -1;
+      fresh.prepend(told);
+      if (wasInside) told.focus();
     }
-    count_down();
+    announce.textContent = `${fresh.dataset.code}: ${fresh.dataset.became || fresh.dataset.state}`;
+    countDown();
   }
 
-  function count_down() {
+  function note(kind, text) {
+    const made = document.createElement("p");
+    made.className = kind;
+    made.setAttribute("role", "status");
+    made.textContent = text;
+    return made;
+  }
+
+  function span(seconds) {
+    const left = Math.max(0, Math.floor(seconds));
+    const days = Math.floor(left / 86400), hours = Math.floor(left % 86400 / 3600), minutes = Math.floor(left % 3600 / 60);
+    if (days) return `${days} d ${hours} h`;
+    if (hours) return `${hours} h ${minutes} min`;
+    return minutes ? `${minutes} min` : `${left} s`;
+  }
+
+  function countDown() {
     for (const place of document.querySelectorAll("[data-left]")) {
       if (!place.dataset.end) place.dataset.end = String(Date.now() + Number(place.dataset.left) * 1000);
-      const left = Math.max(0, Math.round((Number(place.dataset.end) - Date.now()) / 1000));
-      const hours = Math.floor(left / 3600), minutes = Math.floor((left % 3600) / 60);
-      place.textContent = hours ? `${hours} h ${minutes} min` : minutes ? `${minutes} min` : `${left} s`;
+      const left = (Number(place.dataset.end) - Date.now()) / 1000;
+      const text = left > 0 ? span(left) : "0 s";
+      if (place.textContent !== text) place.textContent = text;
+      place.classList.toggle("soon", left < 60);
+      if (left <= 0 && !place.dataset.over) {
+        place.dataset.over = "yes";
+        setTimeout(look, 500);
+      }
+    }
+    for (const place of document.querySelectorAll("[data-age]")) {
+      if (!place.dataset.begin) place.dataset.begin = String(Date.now() - Number(place.dataset.age) * 1000);
+      const text = span((Date.now() - Number(place.dataset.begin)) / 1000);
+      if (place.textContent !== text) place.textContent = text;
     }
   }
 
+  // Only requests of one rule and one tool go together.
+  function choose() {
+    const boxes = [...list.querySelectorAll("[name=code]")];
+    const chosen = boxes.filter((box) => box.checked);
+    for (const box of boxes) {
+      box.disabled = chosen.length > 0 && !box.checked && (box.dataset.kind !== chosen[0].dataset.kind || chosen.length >= 20);
+    }
+    const bar = list.querySelector(".chosen");
+    if (!bar) return;
+    bar.hidden = chosen.length === 0;
+    bar.querySelector("[data-chosen]").textContent = chosen.length === 1 ? "Decide 1 chosen" : `Decide ${chosen.length} chosen together`;
+  }
+
+  list.addEventListener("change", function (event) {
+    if (event.target.name === "code") choose();
+  });
+
   document.addEventListener("keydown", function (event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+    const isText = event.target.closest("input:not([type=checkbox]):not([type=radio]), textarea, select, dialog");
+    if (event.ctrlKey || event.metaKey || event.altKey || isText) return;
     const links = [...list.querySelectorAll("[data-code]")];
-    const at = links.indexOf(document.activeElement);
+    const line = document.activeElement.closest?.(".line");
+    const at = links.findIndex((link) => line ? line.contains(link) : link.getAttribute("aria-current"));
     if (event.key === "j") links[Math.min(at + 1, links.length - 1)]?.focus();
     else if (event.key === "k") links[Math.max(at - 1, 0)]?.focus();
     else if (event.key === "a") document.getElementById("approve")?.focus();
     else if (event.key === "d") document.getElementById("reason")?.focus();
-    else if (event.key === "?") help.showModal();
+    else if (event.key === "x") {
+      const box = line?.querySelector("[name=code]");
+      if (!box || box.disabled) announce.textContent = "This one is decided by itself.";
+      else {
+        box.checked = !box.checked;
+        choose();
+        announce.textContent = box.checked ? `Chosen ${box.value}` : `No longer chosen ${box.value}`;
+      }
+    } else if (event.key === "?") help.showModal();
     else return;
     event.preventDefault();
   });
 
+  // Whoever sets a number means the choice that it belongs to.
+  detail.addEventListener("input", function (event) {
+    const radio = event.target.closest(".check")?.querySelector("[type=radio]");
+    if (radio && radio !== event.target) radio.checked = true;
+  });
+
   // One decision is sent once, however often the button is pressed.
   document.addEventListener("submit", function (event) {
+    if (event.target.method !== "post") return;
     if (event.target.dataset.sent) event.preventDefault();
     event.target.dataset.sent = "yes";
   });
+  window.addEventListener("pageshow", function (event) {
+    if (event.persisted) for (const form of document.forms) delete form.dataset.sent;
+  });
+  document.addEventListener("visibilitychange", function () {
+    if (!document.hidden) look();
+  });
 
-  count_down();
-  setInterval(count_down, 1000);
-  setTimeout(look, 1000);
+  choose();
+  countDown();
+  setInterval(function () {
+    countDown();
+    say();
+  }, 1000);
+  timer = setTimeout(look, POLL);
+  connect();
 });

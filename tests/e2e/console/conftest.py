@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
+from django.test import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.tools import find_chromium
@@ -34,7 +36,22 @@ def open_page(live_server, admin_client, settings) -> Callable[..., AbstractCont
     While it is open the database must not be used: Playwright runs an event loop in this thread. `page.problems` lists
     what the browser complained about: errors, refused scripts and dialogs.
     """
-    cookie = admin_client.cookies[settings.SESSION_COOKIE_NAME].value
+    return opening(live_server.url, admin_client, settings)
+
+
+@pytest.fixture
+def open_live_page(transactional_db, admin_client, settings) -> Iterator[Callable[..., AbstractContextManager[Page]]]:
+    """Return the same as `open_page`, for pages of a whole gateway: with sockets, and the bell of the database."""
+    from tests.support.live_console import live_console
+
+    settings.ALLOWED_HOSTS = ["127.0.0.1", "testserver"]
+    with live_console() as url:
+        yield opening(url, admin_client, settings)
+
+
+def opening(url: str, client: Client, settings: Any) -> Callable[..., AbstractContextManager[Page]]:
+    """Return a context manager that opens a page of `url` with the login of `client`."""
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
 
     @contextmanager
     def opened(
@@ -42,15 +59,14 @@ def open_page(live_server, admin_client, settings) -> Callable[..., AbstractCont
     ) -> Iterator[Page]:
         with _browser() as browser:
             context = browser.new_context(
-                base_url=live_server.url,
+                base_url=url,
                 color_scheme=scheme,
                 viewport=SIZES[size],
                 java_script_enabled=scripts,
             )
             context.set_default_timeout(WAIT_MILLISECONDS)
             if login:
-                cookies = [{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}]
-                context.add_cookies(cookies)
+                context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": url}])
             page = context.new_page()
             page.problems = []
             page.on(
