@@ -68,8 +68,8 @@ def notifications(request: HttpRequest) -> HttpResponse:
     wishes = services.wishes_of(user)
     email_events, push_events = wishes.email_events, wishes.push_events
     if form.is_bound:
-        email_events = frozenset(form.data.getlist("email_events"))
-        push_events = frozenset(form.data.getlist("push_events"))
+        email_events = frozenset(request.POST.getlist("email_events"))
+        push_events = frozenset(request.POST.getlist("push_events"))
     context = {
         **admin.site.each_context(request),
         "title": "Notifications",

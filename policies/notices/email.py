@@ -19,7 +19,7 @@ from accounts.vault import Secret
 from .message import Notice, NotSent, Sent
 
 UPDATES: Final = False
-MAX_ADDRESSES: Final = 20
+MAX_ADDRESSES: Final = 5
 FOOTER: Final = (
     "Whoever has this message can decide nothing with it: decisions are made in the inbox, after logging in."
 )
@@ -31,34 +31,33 @@ def is_set_up() -> bool:
 
 
 def send(notice: Notice, target: str, secret: Secret, allowed_networks: Sequence[str], *, reference: str = "") -> Sent:
-    """Send the notice to the addresses in `target`, each of which sees only its own message.
+    """Send the notice to the addresses in `target`; of several nobody sees the others.
 
     Raises:
         NotSent: the mail server did not take it.
     """
     if not is_set_up():
         raise NotSent("There is no mail server: set EMAIL_HOST.")
-    host = urlsplit(settings.WARDGATE_PUBLIC_URL).hostname or "wardgate"
-    messages = [
-        EmailMultiAlternatives(
-            subject=f"[Wardgate] {notice.title}",
-            body=text(notice),
-            from_email=settings.DEFAULT_FROM_EMAIL,
-            to=[address],
-            alternatives=[(html(notice), "text/html")],
-            headers={
-                # Everything about one request is one thread, and no vacation answer comes back.
-                **({"References": f"<{notice.code}@{host}>"} if notice.code else {}),
-                "Auto-Submitted": "auto-generated",
-                "X-Auto-Response-Suppress": "All",
-            },
-        )
-        for address in addresses_in(target)
-    ]
-    if not messages:
+    found = addresses_in(target)
+    if not found:
         raise NotSent("There is no address.", is_final=True)
+    host = urlsplit(settings.WARDGATE_PUBLIC_URL).hostname or "wardgate"
+    message = EmailMultiAlternatives(
+        subject=f"[Wardgate] {notice.title}",
+        body=text(notice),
+        from_email=settings.DEFAULT_FROM_EMAIL,
+        bcc=found,
+        alternatives=[(html(notice), "text/html")],
+        headers={
+            "To": found[0] if len(found) == 1 else "undisclosed-recipients:;",
+            # Everything about one request is one thread, and no vacation answer comes back.
+            **({"References": f"<{notice.code}@{host}>"} if notice.code else {}),
+            "Auto-Submitted": "auto-generated",
+            "X-Auto-Response-Suppress": "All",
+        },
+    )
     try:
-        get_connection(timeout=settings.EMAIL_TIMEOUT).send_messages(messages)
+        get_connection(timeout=settings.EMAIL_TIMEOUT).send_messages([message])
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         is_final = bool(codes) and all(code >= 500 for code in codes)

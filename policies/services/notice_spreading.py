@@ -52,20 +52,31 @@ class _Wishes:
 
 
 def outbox_spread(*, now: datetime, most: int = 200) -> int:
-    """Make the deliveries of what is in the outbox, oldest first; return how many entries were looked at."""
+    """Make the deliveries of what is in the outbox, oldest first; return how many entries were looked at.
+
+    An entry that breaks stays for the next run and keeps none of the others back.
+    """
     done = 0
     for entry_id in NoticeOutbox.objects.filter(spread_at=None).order_by("id").values_list("pk", flat=True)[:most]:
-        with transaction.atomic():
-            if not _is_alone():
-                return done
-            entry = _entries().select_for_update(of=("self",)).filter(pk=entry_id, spread_at=None).first()
-            if entry is None:
-                continue
-            _spread(entry, now)
-            entry.spread_at = now
-            entry.save(update_fields=["spread_at"])
-            done += 1
+        try:
+            done += _spread_entry(entry_id, now)
+        except Exception:
+            logger.exception("nobody could be told of something", extra={"entry": entry_id})
     return done
+
+
+@transaction.atomic
+def _spread_entry(entry_id: int, now: datetime) -> bool:
+    """Make the deliveries of one entry; tell whether it was ours to do."""
+    if not _is_alone():
+        return False
+    entry = _entries().select_for_update(of=("self",)).filter(pk=entry_id, spread_at=None).first()
+    if entry is None:
+        return False
+    _spread(entry, now)
+    entry.spread_at = now
+    entry.save(update_fields=["spread_at"])
+    return True
 
 
 @transaction.atomic

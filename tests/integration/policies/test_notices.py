@@ -22,6 +22,7 @@ from policies.notices import email, ways
 from policies.notices.message import CHOSEN, Event, Notice, NotSent, Sent
 from policies.services import Deciding
 from policies.services.notice_delivery import LEASE, MOST_ATTEMPTS, pause_after
+from policies.services.notice_recipients import Recipient, recipients_of
 from policies.services.notice_spreading import quiet_until
 from tests.support.notices import HOOK_SECRET, Hook, Mail, hook_server, mail_server
 
@@ -320,6 +321,24 @@ class TestOnce:
         assert NoticeDelivery.objects.count() == 0
         spread_and_send()
         assert len(hook.bodies) == 1
+
+    def test_an_entry_that_breaks_keeps_none_of_the_others_back(
+        self, hook: Hook, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hook_channel(hook.url)
+        broken_one, good_one = request(subject="alice"), request(subject="bob")
+
+        def broken(entry: NoticeOutbox, *, now: datetime) -> list[Recipient]:
+            if entry.request == broken_one:
+                raise ValueError
+            return recipients_of(entry, now=now)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("policies.services.notice_spreading.recipients_of", broken)
+            spread_and_send()
+        assert [body["data"]["code"] for body in hook.bodies] == [good_one.code]
+        spread_and_send()
+        assert hook.bodies[-1]["data"]["code"] == broken_one.code
 
     def test_a_message_whose_worker_died_is_sent_by_the_next_under_the_same_id(
         self, hook: Hook, monkeypatch: pytest.MonkeyPatch
