@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import httpx2
@@ -47,25 +47,35 @@ STEPS = (
     Step("resources/read", "orders://order/A-1001", {}),
 )
 
+DECIDED = (
+    Step("tools/call", "refund_order", {"order_id": "A-1005"}),
+    Step("tools/call", "refund_order", {"order_id": "A-1001"}),
+)
+"""Held calls about which the demo's approver decides meanwhile: the first is approved, the second denied."""
 
-async def take(url: str, token: str, *, mode: str) -> tuple[str, list[Seen]]:
+
+async def take(
+    url: str, token: str, *, mode: str, steps: Sequence[Step] = STEPS, wait_seconds: int = 1
+) -> tuple[str, list[Seen]]:
     """Do every step in order and return the protocol version and what the client saw.
 
     Args:
         url: of the connection, as clients use it.
         token: whose tour this is.
         mode: `auto` for the newest protocol, `legacy` for the one with a handshake.
+        steps: what to do.
+        wait_seconds: for how long the client waits for an approval. Where nobody approves the held call ends soon, and
+            its request stays in the inbox.
 
     Raises:
         httpx2.HTTPError, MCPError: there was no connection at all; a refused step is only an answer.
     """
-    # Nobody approves during the tour, so the held call ends soon, and its request stays in the inbox.
-    headers = {"Authorization": f"Bearer {token}", "X-Approval-Wait": "1"}
+    headers = {"Authorization": f"Bearer {token}", "X-Approval-Wait": str(wait_seconds)}
     async with httpx2.AsyncClient(headers=headers, timeout=STEP_SECONDS) as http:
         transport = streamable_http_client(url, http_client=http)
         info = Implementation(name=CLIENT_NAME, version="1")
         async with Client(transport, mode=mode, client_info=info) as client:
-            seen = [await _see(client, step) for step in STEPS]
+            seen = [await _see(client, step) for step in steps]
             return client.protocol_version, seen
 
 

@@ -7,25 +7,34 @@ import logging
 import shutil
 import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import reverse
+from django.utils import timezone
 
+from accounts.exceptions import DomainError
 from gateway_project.demo.people import CONNECTION_SLUG, PEOPLE
-from gateway_project.local.state import LocalError, load_running
+from gateway_project.local.state import LocalError, Running, load_running
 from gateway_project.local.tokens import demo_token
 from sessions.calls import OPEN, CallView, Entry, fold
 from sessions.models import Event
+
+if TYPE_CHECKING:
+    from gateway_project.demo.tour import Seen
 
 RECORD_SECONDS = 10
 """How long the outcome of the last call may take to reach the record."""
 
 VISITORS = {"alice": "auto", "bob": "legacy"}
 """Who takes the tour, and in which of the two protocol eras."""
+
+DECISION_SECONDS = 20
+"""How long alice waits for the demo's approver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +67,22 @@ class Command(BaseCommand):
             running = load_running()
             url = f"{running.public_url}/mcp/{CONNECTION_SLUG}"
             for name, mode in VISITORS.items():
-                self._visit(name, mode, url, running.public_url, is_short=options["short"])
+                take = partial(_tour, url, demo_token(name), mode)
+                self._visit(name, take, url, running.public_url, is_short=options["short"])
+            take = partial(_decided, url, running)
+            self._visit("alice", take, url, running.public_url, is_short=options["short"])
         except LocalError as error:
             raise CommandError(str(error)) from error
 
-    def _visit(self, name: str, mode: str, url: str, public_url: str, *, is_short: bool) -> None:
-        from gateway_project.demo.tour import STEPS, take
-
+    def _visit(
+        self, name: str, take: Callable[[], tuple[str, list[Seen]]], url: str, public_url: str, *, is_short: bool
+    ) -> None:
         newest = Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
         try:
-            version, seen = asyncio.run(take(url, demo_token(name), mode=mode))
+            version, seen = take()
         except BaseExceptionGroup as group:
             raise CommandError(f"The gateway did not answer {name}: {_first(group)}.") from group
-        calls, sessions = _recorded(newest, PEOPLE[name].subject, len(STEPS))
+        calls, sessions = _recorded(newest, PEOPLE[name].subject, len(seen))
         rows = []
         for one in seen:
             call = _take_out(calls, one.step.method, one.step.name)
@@ -92,6 +104,43 @@ class Command(BaseCommand):
             self.stdout.write("  " + "  ".join(cells).rstrip())
             if row.saw and not is_short:
                 self.stdout.write(textwrap.shorten(row.saw, room - 8, placeholder=" …").join(("      > ", "")))
+
+
+def _tour(url: str, token: str, mode: str) -> tuple[str, list[Seen]]:
+    """Take the tour; nobody approves meanwhile."""
+    from gateway_project.demo.tour import take
+
+    return asyncio.run(take(url, token, mode=mode))
+
+
+def _decided(url: str, running: Running) -> tuple[str, list[Seen]]:
+    """Make calls that are held while the demo's approver decides about them through the REST API."""
+    from gateway_project.demo.approver import Decision, badge, decide, give_back
+    from gateway_project.demo.tour import DECIDED, take
+
+    approved, denied = (step.arguments["order_id"] for step in DECIDED)
+    decisions = {
+        approved: Decision(True, "Ada sent it back."),
+        denied: Decision(False, "The goods have not come back."),
+    }
+    try:
+        token, plain = badge(issuer=running.issuer, now=timezone.now())
+    except DomainError as error:
+        raise CommandError(f"The demo's approver cannot decide: {error}") from error
+
+    async def both() -> tuple[str, list[Seen]]:
+        approver = asyncio.ensure_future(decide(f"{running.public_url}/api/v1/", plain, decisions))
+        try:
+            alice = demo_token("alice")
+            return await take(url, alice, mode="auto", steps=DECIDED, wait_seconds=DECISION_SECONDS)
+        finally:
+            approver.cancel()
+            await asyncio.gather(approver, return_exceptions=True)
+
+    try:
+        return asyncio.run(both())
+    finally:
+        give_back(token, now=timezone.now())
 
 
 def _recorded(newest: int, subject: str, expected: int) -> tuple[list[CallView], list[UUID]]:

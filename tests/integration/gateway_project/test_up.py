@@ -195,6 +195,10 @@ def test_the_demo_shows_verdicts_masking_and_replay_and_a_second_run_the_same(up
     assert ("get_order", "allow") in calls
     assert ("refund_order", "hold") in calls
     assert ("delete_order", "deny") in calls
+    # The demo's approver decides about two of the held calls: one runs, one is denied.
+    assert calls[-2:] == [("refund_order", "allow"), ("refund_order", "hold")]
+    assert "EUR go back to card" in first.stdout
+    assert "The goods have not come back." in first.stdout
     assert "email" in first.stdout
     assert f"replay: http://127.0.0.1:{up.port}/admin/" in first.stdout
     assert verdicts(second.stdout) == calls
