@@ -80,6 +80,7 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("API tokens", "api", "accounts", "apitoken"),
             ("Roles", "admin_panel_settings", "accounts", "rolegrant"),
             ("Logins", "login", "accounts", "consolesession"),
+            ("Slack links", "link", "policies", "slackidentity"),
             ("Login clients", "passkey", "accounts", "loginclient"),
             ("Failed logins", "lock", "axes", "accessattempt"),
         ),

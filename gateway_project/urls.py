@@ -54,6 +54,7 @@ router.register("approval-rules", policies_api.ApprovalRuleViewSet, basename="ap
 router.register("approval-delegations", policies_api.ApprovalDelegationViewSet, basename="approval-delegation")
 router.register("approvals", policies_api.ApprovalRequestViewSet, basename="approval")
 router.register("notification-channels", policies_api.NoticeChannelViewSet, basename="notification-channel")
+router.register("slack-links", policies_api.SlackIdentityViewSet, basename="slack-link")
 router.register("notification-deliveries", policies_api.NoticeDeliveryViewSet, basename="notification-delivery")
 router.register("policy-versions", policies_api.PolicyVersionViewSet, basename="policy-version")
 router.register("back-tests", policies_api.BackTestViewSet, basename="back-test")

@@ -19,6 +19,7 @@ from .models import (
     PolicyDraft,
     PolicyTest,
     PolicyVersion,
+    SlackIdentity,
 )
 from .reading import newest_number
 
@@ -105,6 +106,12 @@ def approval_requests_visible_to(*, user: User) -> QuerySet[ApprovalRequest]:
     if getattr(user, "principal_id", None) is None:
         return rows.none()
     return rows.filter(Q(principal_id=user.principal_id) | Q(principal__owner_id=user.principal_id))
+
+
+def slack_identities_visible_to(*, user: User) -> QuerySet[SlackIdentity]:
+    """Return the links to Slack that `user` may see: their own without a permission, everybody's with it."""
+    links = SlackIdentity.objects.select_related("user")
+    return links if user.has_perm("policies.view_slackidentity") else links.filter(user=user)
 
 
 def notice_channels_visible_to(*, user: User) -> QuerySet[NoticeChannel]:

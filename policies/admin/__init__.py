@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .approvals import ApprovalDelegationAdmin, ApprovalRequestAdmin, ApprovalRuleAdmin
 from .back_tests import BackTestAdmin
+from .chats import SlackIdentityAdmin
 from .drafts import PolicyDraftAdmin
 from .notices import NoticeChannelAdmin, NoticeDeliveryAdmin
 from .policy_tests import PolicyTestAdmin
@@ -24,4 +25,5 @@ __all__ = [
     "PolicyStateAdmin",
     "PolicyTestAdmin",
     "PolicyVersionAdmin",
+    "SlackIdentityAdmin",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .approval_people import ApprovalDelegationViewSet
 from .approvals import ApprovalRequestViewSet, ApprovalRuleViewSet
 from .back_tests import BackTestViewSet
+from .chats import SlackIdentityViewSet
 from .drafts import PolicyDraftViewSet
 from .least_privilege import LeastPrivilegeTableView, LeastPrivilegeView
 from .notices import NoticeChannelViewSet, NoticeDeliveryViewSet, NoticePreferenceView
@@ -32,4 +33,5 @@ __all__ = [
     "PolicyTestViewSet",
     "PolicyVersionViewSet",
     "SimulateView",
+    "SlackIdentityViewSet",
 ]

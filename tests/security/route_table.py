@@ -179,6 +179,7 @@ CONSOLE_MODELS: Final = frozenset(
         "policies_policystate",
         "policies_policytest",
         "policies_policyversion",
+        "policies_slackidentity",
     }
 )
 """Models with pages in the console; every page of theirs needs the model's permission."""
@@ -238,6 +239,7 @@ API: Final[dict[str, tuple[str | None, str | None]]] = {
     "legal-hold": ("read", "admin"),
     "tombstone": ("audit", None),
     "signing-key": ("read", "admin"),
+    "slack-link": ("admin", "admin"),
     "tool": ("read", "write"),
 }
 """Resources of the REST API, and the scope that an API token needs to read and to write; None is closed to tokens."""
@@ -248,6 +250,8 @@ API_OWN: Final = {
     "login-list": "one's own logins",
     "login-detail": "one's own logins",
     "login-end": "one's own logins",
+    "slack-link-list": "one's own links to Slack",
+    "slack-link-detail": "one's own links to Slack",
     "notification-preferences": "what one wants to be told oneself",
     "schema": "what the API looks like",
     "docs": "what the API looks like",
