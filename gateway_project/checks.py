@@ -31,7 +31,7 @@ DURABLE = ("synchronous_commit", "fsync", "full_page_writes")
 @register(Tags.security)
 def unsafe_settings(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Return what makes the settings unsafe to serve with."""
-    return [*_secret_key(), *_exposure(), *_master_keys(), *_public_url(), *_console_login()]
+    return [*_secret_key(), *_exposure(), *_master_keys(), *_public_url(), *_console_login(), *_mail()]
 
 
 @register(Tags.database)
@@ -194,6 +194,18 @@ def _console_login() -> Iterator[CheckMessage]:
     except ValueError:
         yield Error(
             "WARDGATE_TRUSTED_PROXIES is not a list of networks: write each as 10.20.0.0/16.", id="wardgate.E031"
+        )
+
+
+def _mail() -> Iterator[CheckMessage]:
+    if settings.EMAIL_USE_TLS and settings.EMAIL_USE_SSL:
+        yield Error("EMAIL_USE_TLS and EMAIL_USE_SSL are both on: leave on the one of the port.", id="wardgate.E040")
+    is_clear = not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL)
+    is_elsewhere = bool(settings.EMAIL_HOST) and not _is_loopback(f"http://{settings.EMAIL_HOST}")
+    if is_clear and is_elsewhere and settings.EMAIL_HOST_PASSWORD:
+        yield Error(
+            "EMAIL_HOST_PASSWORD would go over the network as it is: switch EMAIL_USE_TLS or EMAIL_USE_SSL on.",
+            id="wardgate.E041",
         )
 
 

@@ -65,6 +65,13 @@ def test_safe_settings_are_not_complained_about():
         ({"WARDGATE_REQUIRE_SECOND_FACTOR": False, "WARDGATE_PUBLIC_URL": "http://[::1]:8080"}, set()),
         ({"WARDGATE_REQUIRE_SECOND_FACTOR": False, "WARDGATE_PUBLIC_URL": "http://localhost"}, set()),
         ({"WARDGATE_TRUSTED_PROXIES": ["10.0.0.1/8"]}, {"wardgate.E031"}),
+        ({"EMAIL_USE_TLS": True, "EMAIL_USE_SSL": True}, {"wardgate.E040"}),
+        (
+            {"EMAIL_HOST": "mail.example.com", "EMAIL_USE_TLS": False, "EMAIL_HOST_PASSWORD": "correct-horse-battery"},
+            {"wardgate.E041"},
+        ),
+        ({"EMAIL_HOST": "127.0.0.1", "EMAIL_USE_TLS": False, "EMAIL_HOST_PASSWORD": "correct-horse"}, set()),
+        ({"EMAIL_HOST": "mail.example.com", "EMAIL_USE_TLS": True, "EMAIL_HOST_PASSWORD": "correct-horse"}, set()),
     ],
 )
 def test_an_unsafe_setting_is_named_and_its_value_is_not_repeated(settings, expected):
