@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -23,6 +23,7 @@ from policies.engine import narrowing, rules
 from policies.engine.facts import Facts
 from proxy import errors, exchange, gate, refused
 from proxy.collected import Collected
+from proxy.held_seal import STATE
 from proxy.identity import Authenticator, Locked, Unauthenticated
 from proxy.limits import Limits, TooMany
 from proxy.live import SESSION_ENDED, Live, why_over
@@ -312,7 +313,8 @@ class GatewayApp:
         known: SessionRef | None,
     ) -> Call:
         """Make the call: its session, and the exact bytes that will leave."""
-        changed = mcp.strip_capabilities(tree, request.route.forbidden_capabilities)
+        continues = _taken_state(message)
+        changed = mcp.strip_capabilities(tree, request.route.forbidden_capabilities) or (tree if continues else None)
         if changed is not None:
             body = mcp.encode(changed)
         is_request = isinstance(message, mcp.Request)
@@ -342,10 +344,13 @@ class GatewayApp:
             agent=request.headers.get(b"user-agent", b"").decode("latin-1"),
             accepts_stream=b"text/event-stream" in request.headers.get(b"accept", b""),
             patience=_patience(request.headers.get(_APPROVAL_WAIT)),
+            continues=continues,
         )
         if starts:
             call.seal = lambda upstream_id, version: self._seal.seal(
-                SessionRef(ref.session, mcp.Era.LEGACY, version, upstream_id), request.identity, request.route
+                replace(ref, era=mcp.Era.LEGACY, version=version, upstream_id=upstream_id),
+                request.identity,
+                request.route,
             )
         return call
 
@@ -440,7 +445,9 @@ class GatewayApp:
             return known
 
         async def open_new() -> SessionRef:
-            ref = SessionRef(os.urandom(16), era, version)
+            ref = SessionRef(
+                os.urandom(16), era, version, client=_client_info(message), opens_urls=_opens_urls(message)
+            )
             self._limits.open_session(ref.session, identity)
             try:
                 await self._open_session(request, ref, message)
@@ -565,6 +572,25 @@ def _client_info(message: mcp.Request | mcp.Notification | mcp.Response | None) 
     if not isinstance(info, dict):
         return "", ""
     return tuple(value if isinstance(value := info.get(key), str) else "" for key in ("name", "version"))  # type: ignore[return-value]
+
+
+def _taken_state(message: mcp.Request | mcp.Notification | mcp.Response) -> str:
+    """Take the `requestState` out of the message, when it is one of ours: the upstream knows nothing of it."""
+    if not isinstance(message, mcp.Request):
+        return ""
+    state = message.params.get("requestState")
+    if not isinstance(state, str) or not state.startswith(STATE):
+        return ""
+    del message.params["requestState"]
+    return state
+
+
+def _opens_urls(message: mcp.Request | mcp.Notification | mcp.Response | None) -> bool:
+    """Tell whether a legacy client says, as its session begins, that it can be sent to an address."""
+    if not isinstance(message, mcp.Request):
+        return False
+    asked = mcp.client_capabilities(message).get("elicitation")
+    return isinstance(asked, dict) and "url" in asked
 
 
 def _patience(value: bytes | None) -> float | None:

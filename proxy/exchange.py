@@ -41,7 +41,9 @@ from proxy.session_refs import negotiated
 
 EVENT_STREAM = b"text/event-stream"
 _SESSION_ID = b"mcp-session-id"
-_OF_HELD = frozenset({"tasks/get", "tasks/cancel", "tasks/update", "notifications/cancelled"})
+_OF_HELD = frozenset(
+    {"tasks/get", "tasks/cancel", "tasks/update", "notifications/cancelled", "response", "session/stream"}
+)
 """What may be about a held call, and then never reaches the upstream."""
 _NEVER_RELAYED = frozenset(
     {b"content-type", b"content-length", b"transfer-encoding", b"date", b"server", b"connection"}
@@ -51,9 +53,9 @@ _NEVER_RELAYED = frozenset(
 
 async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
     """Take one call from the verdict to its outcome."""
-    if call.method in _OF_HELD and await ports.approvals.serve(call, reply):
-        return
     try:
+        if call.method in _OF_HELD and await ports.approvals.serve(call, reply):
+            return
         verdict = await _decided(call, ports)
     except RecordUnavailable:
         await _fail(call, "record_unavailable", reply)

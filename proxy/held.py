@@ -17,6 +17,7 @@ class Standing:
     rule: str
     waits_for: str
     expires_at: float
+    opened_at: float = 0.0
     usable_until: float = 0.0
     decided_at: float = 0.0
     decided_by: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import orjson
 
-from proxy.ports import Call, ReplyPort
+from proxy.ports import Call, ClientStalled, ReplyPort
 from proxy.protocol import jsonrpc, sse
 
 _JSON = b"application/json"
@@ -18,10 +18,13 @@ class HeldReply:
     Args:
         reply: with an open event stream.
         call: whose answer is awaited.
+        on_missed: called when the last of the answer was written and nobody was there. With it the call survives its
+            client, which may come back for the answer: a client that leaves, or does not read, ends nothing.
     """
 
-    def __init__(self, reply: ReplyPort, call: Call) -> None:
-        self._reply, self._call = reply, call
+    def __init__(self, reply: ReplyPort, call: Call, on_missed: Callable[[], None] | None = None) -> None:
+        self._reply, self._call, self._on_missed = reply, call, on_missed
+        self._is_deaf = False
 
     @property
     def is_streaming(self) -> bool:
@@ -35,23 +38,38 @@ class HeldReply:
             body = jsonrpc.error(self._call.request_id, jsonrpc.UPSTREAM_UNAVAILABLE, text)
         elif status >= 400:
             body = _with_id(body, self._call)
-        await self._reply.write(sse.encode(sse.ServerEvent(body, b"message")))
-        await self._reply.close()
+        await self.write(sse.encode(sse.ServerEvent(body, b"message")))
+        await self.close()
 
     async def open_stream(self, headers: list[tuple[bytes, bytes]]) -> None:
         """The stream is open."""
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the stream."""
-        await self._reply.write(data)
+        if self._on_missed is None:
+            await self._reply.write(data)
+        elif not self._is_deaf:
+            try:
+                await self._reply.write(data)
+            except ClientStalled:
+                self._is_deaf = True
 
     async def close(self) -> None:
         """End the stream."""
+        if self._on_missed is not None and self._is_deaf:
+            self._on_missed()
+            return
         await self._reply.close()
 
     def watch(self, on_gone: Callable[[], None]) -> None:
-        """Call `on_gone` once when the client leaves before the reply is complete."""
-        self._reply.watch(on_gone)
+        """Call `on_gone` once when the client leaves before the reply is complete, unless the call survives that."""
+        if self._on_missed is None:
+            self._reply.watch(on_gone)
+        else:
+            self._reply.watch(self._leave)
+
+    def _leave(self) -> None:
+        self._is_deaf = True
 
 
 def _with_id(body: bytes, call: Call) -> bytes:

@@ -78,7 +78,7 @@ def answer(call: Call, task_id: str, state: TaskState, what: str, connection: st
     standing = state.standing
     status, message, result = "working", held_texts.waiting(standing), None
     if state.outcome:
-        status, message, result = "completed", "Done.", _outcome(state, standing)
+        status, message, result = "completed", "Done.", outcome(state)
     elif state.has_begun:
         message = f"Approved ({standing.code}); it runs."
     elif not standing.is_open:
@@ -91,19 +91,17 @@ def answer(call: Call, task_id: str, state: TaskState, what: str, connection: st
     return jsonrpc.result(_id(call), {"resultType": "complete", **body})
 
 
-def _outcome(state: TaskState, standing: Standing) -> dict[str, Any]:
+def outcome(state: TaskState) -> dict[str, Any]:
+    """Return the result of a call that has ended, as its task carries it."""
     if state.outcome in {"completed", "upstream_error"} and state.message:
         message = orjson.loads(state.message)
         if "result" in message:
             return dict(message["result"])
         text = str(message.get("error", {}).get("message", "The upstream server answered with an error."))
     elif state.outcome == "not_sent":
-        text = f"NOT EXECUTED. Approved ({standing.code}), but the upstream server could not be reached."
+        text = f"NOT EXECUTED. Approved ({state.standing.code}), but the upstream server could not be reached."
     else:
-        text = (
-            "Approved and sent, but the upstream answer was lost. It may have run. Do not repeat; check, then ask the "
-            f"user. ({standing.code})"
-        )
+        text = held_texts.unknown(state.standing)
     return {"content": [{"type": "text", "text": text}], "isError": True, "resultType": "complete"}
 
 

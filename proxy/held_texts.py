@@ -27,21 +27,31 @@ def waiting(standing: Standing) -> str:
     )
 
 
-def final(standing: Standing, what: str, connection: str, *, has_run: bool = False) -> str:
+def changed(standing: Standing, what: str) -> str:
+    """Say that something which an approval is bound to is not what it was when it was given."""
+    return (
+        f'NOT EXECUTED. "{line(what, 100)}" was approved ({standing.code}), but the policy, the connection or the '
+        "approval itself has changed since. Calling again asks anew."
+    )
+
+
+def unknown(standing: Standing) -> str:
+    """Say that nobody knows what came of a call that was sent."""
+    return (
+        "Approved and sent, but the upstream answer was lost. It may have run. Do not repeat; check, then ask the "
+        f"user. ({standing.code})"
+    )
+
+
+def final(standing: Standing, what: str, connection: str) -> str:
     """Say what became of a held call, or how to go on when its client can wait no longer.
 
     Args:
         standing: where the request stands.
         what: the name of what was called.
         connection: its name, for people.
-        has_run: the approval was good, and another call has used it.
     """
     name = f'"{line(what, 100)}"'
-    if has_run:
-        return (
-            f"NOT EXECUTED again. {name} was approved ({standing.code}) and has run already. Look at the result of the "
-            "first call; calling again asks anew."
-        )
     match standing.state:
         case "rejected":
             by, why = line(standing.decided_by, 80) or "an approver", line(standing.reason)

@@ -34,6 +34,7 @@ _CONNECT_SECONDS = 5.0
 _MORE_TURNS = 2
 _SAY_EVERY = 10
 _APPROVALS = b"wardgate_approval"
+_KNOCKS = b"wardgate_held"
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +75,7 @@ class Journal:
         batch_events: most events of one commit.
         on_bell: called when the database notifies that the policy moved.
         on_decision: called with the id of an approval request whose state has moved.
+        on_knock: called with what another gateway process was told about a call that waits.
     """
 
     def __init__(
@@ -86,10 +88,11 @@ class Journal:
         batch_events: int,
         on_bell: Callable[[], None] = lambda: None,
         on_decision: Callable[[str], None] = lambda request_id: None,
+        on_knock: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._conninfo, self._instance, self._lock_key = conninfo, instance, lock_key
         self._queue_events, self._batch_events, self._on_bell = queue_events, batch_events, on_bell
-        self._on_decision = on_decision
+        self._on_decision, self._on_knock = on_decision, on_knock
         self._queue: deque[_Pending] = deque()
         self._in_flight: list[_Pending] = []
         self._sent_at = 0.0
@@ -265,6 +268,8 @@ class Journal:
             while (notice := pgconn.notifies()) is not None:
                 if notice.relname == _APPROVALS:
                     self._on_decision(notice.extra.decode())
+                elif notice.relname == _KNOCKS:
+                    self._on_knock(notice.extra.decode())
                 else:
                     self._on_bell()
             if not self._in_flight:
@@ -403,6 +408,7 @@ class Journal:
         await connection.execute(b"PREPARE wg_append_claim AS " + journal_rows.INSERT_CLAIM)
         await connection.execute("LISTEN wardgate_policy")
         await connection.execute("LISTEN wardgate_approval")
+        await connection.execute("LISTEN wardgate_held")
 
     def _refuse_all(self) -> None:
         for pending in [*self._in_flight, *self._queue]:

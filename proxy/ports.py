@@ -68,12 +68,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class SessionRef:
-    """The session that a call belongs to: our own id, and the upstream's session id in the legacy era."""
+    """The session that a call belongs to: our own id, and the upstream's session id in the legacy era.
+
+    `client` is the name and version that the client gave itself on `initialize`, `opens_urls` whether it said there
+    that it can be sent to an address.
+    """
 
     session: bytes
     era: mcp.Era
     version: str
     upstream_id: str | None = None
+    client: tuple[str, str] = ("", "")
+    opens_urls: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +124,8 @@ class Call:
     """The use of an approval that the intent consumes (16 bytes)."""
     approval: str = ""
     """The code of the request that was approved."""
+    continues: str = ""
+    """The `requestState` of ours with which the client comes back to a held call; it is not in `outbound`."""
     wire_id: str | int | None = None
     """The id in `outbound`, where that is another call's: what was approved is sent as it was approved."""
     shown: frozenset[str] | None = None
@@ -148,6 +156,11 @@ class Call:
             if isinstance(answers, Mapping):
                 return Facts(now, self.address, *self.client, arguments, history, answers)
         return Facts(now, self.address, self.client[0], self.client[1], arguments, history)
+
+    @property
+    def program(self) -> tuple[str, str]:
+        """Name and version that the client gives itself, here or when its session began."""
+        return self.client if self.client[0] else self.ref.client
 
     @property
     def awaited_id(self) -> str | int | None:

@@ -60,6 +60,12 @@ def _plain(request_id: str | int | None) -> str | int | None:
     return str(request_id) if isinstance(request_id, int) and request_id.bit_length() > 63 else request_id
 
 
+def _let_go(durable: Awaitable[None]) -> None:
+    """Nobody waits for this event: what goes wrong with it is known to whoever waits for the next one."""
+    if isinstance(durable, asyncio.Future):
+        durable.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
 class Recorder:
     """Writes a call's events through the journal.
 
@@ -105,14 +111,19 @@ class Recorder:
         }
         return self._judged(call, "approval:request:held", hold, facts)
 
-    def decided(self, call: Call, standing: Standing) -> Awaitable[None]:
+    def decided(self, call: Call, standing: Standing) -> None:
         """Record what became of the request of a held call; the event that follows waits for it."""
         body: dict[str, object] = {"approval": standing.code, "rule": standing.rule}
         if standing.decided_by:
             body["decided_by"] = standing.decided_by
         if standing.reason:
             body["reason"] = standing.reason
-        return self._append(call, f"approval:request:{standing.state}", body, None, None)
+        _let_go(self._append(call, f"approval:request:{standing.state}", body, None, None))
+
+    def noted(self, call: Call, standing: Standing, what: str, reason: str) -> None:
+        """Record what the client of a held call did: it left, came back, or answered what it was asked."""
+        body: dict[str, object] = {"approval": standing.code, "reason": reason}
+        _let_go(self._append(call, f"approval:client:{what}", body, None, None))
 
     def answered(self, call: Call, masked: Masked) -> Awaitable[None]:
         """Record what the gateway itself answers, such as where a held call stands."""

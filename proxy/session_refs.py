@@ -27,6 +27,7 @@ from proxy.protocol.jsonrpc import AnswerInvalid
 _NONCE_BYTES = 12
 _TOKEN_CHARACTERS = 4096
 _CACHE_ENTRIES = 10_000
+_NAME_CHARACTERS = 64
 _SEPARATOR = b"\x1f"
 
 
@@ -44,7 +45,7 @@ class SessionSeal:
     def seal(self, ref: SessionRef, identity: Identity, route: Route) -> bytes:
         """Return the `Mcp-Session-Id` for the client."""
         nonce = os.urandom(_NONCE_BYTES)
-        plain = ref.session + _SEPARATOR.join((ref.version.encode(), (ref.upstream_id or "").encode("latin-1")))
+        plain = ref.session + _SEPARATOR.join((*_told(ref), (ref.upstream_id or "").encode("latin-1")))
         return urlsafe_b64encode(nonce + self._ciphers[0].encrypt(nonce, plain, _binding(identity, route))).rstrip(b"=")
 
     def open(self, token: bytes, identity: Identity, route: Route) -> SessionRef:
@@ -77,15 +78,38 @@ class SessionSeal:
                 plain = cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], binding)
             except InvalidTag:
                 continue
-            version, _, upstream_id = plain[16:].partition(_SEPARATOR)
-            return SessionRef(plain[:16], mcp.Era.LEGACY, version.decode(), upstream_id.decode("latin-1"))
+            version, name, release, opens_urls, upstream_id = plain[16:].split(_SEPARATOR, 4)
+            return SessionRef(
+                session=plain[:16],
+                era=mcp.Era.LEGACY,
+                version=version.decode(),
+                upstream_id=upstream_id.decode("latin-1"),
+                client=(name.decode(), release.decode()),
+                opens_urls=bool(opens_urls),
+            )
         raise SessionUnknown
 
 
+def _told(ref: SessionRef) -> tuple[bytes, ...]:
+    """Return what the client told when the session began, short enough for a header."""
+    name, release = (" ".join(text.split())[:_NAME_CHARACTERS].encode("utf-8", "ignore") for text in ref.client)
+    return (
+        ref.version.encode(),
+        name.replace(_SEPARATOR, b""),
+        release.replace(_SEPARATOR, b""),
+        b"u" if ref.opens_urls else b"",
+    )
+
+
 def _binding(identity: Identity, route: Route) -> bytes:
-    """Return what a session id is bound to; lengths go first so that no two of them read the same."""
+    """Return what a session id is bound to."""
+    return bound_to(b"mcp-session", identity, route)
+
+
+def bound_to(purpose: bytes, identity: Identity, route: Route) -> bytes:
+    """Return whom what is sealed for `purpose` was given to; lengths go first, so that no two of them read the same."""
     parts = (route.connection_key, identity.issuer, identity.subject, identity.client_id)
-    return b"mcp-session" + b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+    return purpose + b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
 
 
 class _Initialized(msgspec.Struct):

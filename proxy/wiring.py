@@ -27,8 +27,10 @@ from proxy.app import Bounds, GatewayApp, Site
 from proxy.approval_store import ApprovalStore
 from proxy.approvals import HeldCalls
 from proxy.catalogue import StoredCatalogue
+from proxy.held_seal import HeldSeal
 from proxy.held_tasks import TaskIds
 from proxy.history import HistoryBounds, StoredHistory
+from proxy.holding import Means
 from proxy.identity import Authenticator
 from proxy.instances import Instances, this_process
 from proxy.journal import Journal
@@ -96,6 +98,7 @@ class DataPath:
             batch_events=settings.WARDGATE_RECORD_BATCH_EVENTS,
             on_bell=self._policy.ring,
             on_decision=self._request_moved,
+            on_knock=lambda text: self._held.knocked(text),  # noqa: PLW0108 - it is made later
         )
         self._instances = Instances(
             self._store,
@@ -123,14 +126,20 @@ class DataPath:
             time.monotonic,
         )
         self._held = HeldCalls(
-            ApprovalStore(self._store, instance_id=process.instance_id, public_url=settings.WARDGATE_PUBLIC_URL),
-            self._recorder,
-            self._policy,
-            self._limits,
-            self._live,
-            TaskIds(derived_keys(settings.WARDGATE_MASTER_KEYS, b"wardgate tasks")),
-            spawn=self._spawn,
-            carry_out=self._carry_out,
+            Means(
+                store=ApprovalStore(
+                    self._store, instance_id=process.instance_id, public_url=settings.WARDGATE_PUBLIC_URL
+                ),
+                recorder=self._recorder,
+                policy=self._policy,
+                slots=self._limits,
+                live=self._live,
+                task_ids=TaskIds(derived_keys(settings.WARDGATE_MASTER_KEYS, b"wardgate tasks")),
+                seal=HeldSeal(derived_keys(settings.WARDGATE_MASTER_KEYS, b"wardgate held")),
+                sends_urls=settings.WARDGATE_PUBLIC_URL.startswith("https://"),
+                spawn=self._spawn,
+                carry_out=self._carry_out,
+            ),
             poll_seconds=settings.WARDGATE_APPROVAL_POLL_MILLISECONDS / 1000,
         )
         self._upstream = HttpUpstream(

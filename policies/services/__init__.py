@@ -41,6 +41,7 @@ from .deciders import Deciding, Desk, deciders_besides, desk_of
 from .delegations import delegation_end, delegation_save
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save
+from .holding import knock, leg_begin, legs_begin, run_claim, run_owe, run_pay
 from .masking import masking_pattern_delete, masking_pattern_save
 from .notice_channels import (
     TestFailed,
@@ -54,7 +55,7 @@ from .notice_delivery import NothingToRetry, deliveries_send, delivery_retry, no
 from .notice_people import notice_preference_save, push_subscribe, push_unsubscribe
 from .notice_spreading import outbox_spread, overdue_reviews_note, wishes_of
 from .notices import notify, reminders_note
-from .patience import patience_learn, patience_of, patience_set
+from .patience import client_budget_delete, client_budget_save, patience_learn, patience_of, patience_set
 from .publishing import Publisher
 from .questions import question_answer, question_ask
 from .reviews import emergencies, request_review, reviews_due, reviews_overdue, why_not_review
@@ -97,6 +98,8 @@ __all__ = [
     "back_test_start",
     "back_tests_left",
     "channel_secrets_seal_again",
+    "client_budget_delete",
+    "client_budget_save",
     "deciders_besides",
     "delegation_end",
     "delegation_save",
@@ -116,6 +119,9 @@ __all__ = [
     "guardrail_delete",
     "guardrail_save",
     "is_asked_for_by",
+    "knock",
+    "leg_begin",
+    "legs_begin",
     "masking_pattern_delete",
     "masking_pattern_save",
     "may_withdraw",
@@ -151,6 +157,9 @@ __all__ = [
     "requests_waiting",
     "reviews_due",
     "reviews_overdue",
+    "run_claim",
+    "run_owe",
+    "run_pay",
     "seat_of",
     "signing_secret_of",
     "stages_of",

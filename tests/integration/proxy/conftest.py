@@ -8,6 +8,10 @@ import pytest
 from tests.support.gateway import UPSTREAM_SECRET
 from tests.support.upstream import ScriptedUpstream, scripted_upstream
 
+from .held import hold
+
+__all__ = ["hold"]
+
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[ScriptedUpstream]:
