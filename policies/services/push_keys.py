@@ -53,28 +53,6 @@ def push_key(*, now: datetime) -> vapid.PushKey:
         raise PushKeyUnusable from None
 
 
-@transaction.atomic
-def push_key_seal_again() -> bool:
-    """Seal the key under the first master key; return whether it had to be.
-
-    Raises:
-        PushKeyUnusable: it cannot be opened.
-    """
-    row = PushKey.objects.select_for_update().order_by("created_at").first()
-    if row is None:
-        return False
-    kept = vault.Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext))
-    try:
-        again = sealing.sealed_again(kept, place=PLACE, row_id=row.pk)
-    except vault.CannotOpen:
-        raise PushKeyUnusable from None
-    if again is kept:
-        return False
-    row.key_id, row.wrapped_key, row.ciphertext = again.key_id, again.wrapped_key, again.ciphertext
-    row.save(update_fields=["key_id", "wrapped_key", "ciphertext"])
-    return True
-
-
 def _row(now: datetime) -> PushKey:
     return PushKey.objects.order_by("created_at").first() or _made(now)
 

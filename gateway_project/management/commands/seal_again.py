@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.exceptions import DomainError
 from policies import services
+from policies.services.push_sealing import push_secrets_seal_again
 from sessions import exports, recordings
 
 
@@ -22,14 +23,15 @@ class Command(BaseCommand):
             keys, stuck_keys = recordings.keys_seal_again()
             secrets, stuck_secrets = exports.secrets_seal_again()
             noticed, stuck_notices = services.channel_secrets_seal_again()
+            pushed, stuck_pushes = push_secrets_seal_again()
         except DomainError as error:
             raise CommandError(str(error)) from None
         self.stdout.write(
-            f"{keys} keys of recordings, {secrets} secrets of export sinks and {noticed} of notifications "
+            f"{keys} keys of recordings, {secrets} secrets of export sinks and {noticed + pushed} of notifications "
             "are sealed again."
         )
-        if stuck_keys or stuck_secrets or stuck_notices:
+        stuck = stuck_secrets + stuck_notices + stuck_pushes
+        if stuck_keys or stuck:
             raise CommandError(
-                f"{stuck_keys} keys of recordings and {stuck_secrets + stuck_notices} secrets do not open: "
-                "keep every master key."
+                f"{stuck_keys} keys of recordings and {stuck} secrets do not open: keep every master key."
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 from joserfc import jwt
@@ -22,7 +23,8 @@ from accounts.models import User
 from policies import services
 from policies.models import NoticeDelivery, PushKey, PushSubscription
 from policies.notices.push_encryption import decoded, encoded
-from policies.services.push_keys import PushKeyUnusable, push_key, push_key_seal_again, push_public_key
+from policies.services.push_keys import PushKeyUnusable, push_key, push_public_key
+from policies.services.push_sealing import push_secrets_seal_again
 from tests.integration.policies.notifying import person, request, rule
 from tests.support.chats import LOCAL, Asked, Service, service
 from tests.support.hostile_texts import HOSTILE
@@ -174,15 +176,22 @@ class TestTheKey:
         with pytest.raises(PushKeyUnusable):
             push_key(now=timezone.now())
 
-    def test_it_moves_to_a_new_master_key(self, settings: Any) -> None:
+    def test_it_moves_to_a_new_master_key_with_the_keys_of_browsers(self, push_service: Service, settings: Any) -> None:
         before = push_public_key(now=timezone.now())
-        settings.WARDGATE_MASTER_KEYS = (
-            f"new:{base64.b64encode(bytes(range(32))).decode()},{settings.WARDGATE_MASTER_KEYS}"
-        )
-        assert push_key_seal_again()
-        assert not push_key_seal_again()
-        assert PushKey.objects.get().key_id == "new"
+        browser = subscribed(person("grace"), push_service)
+        new = f"new:{base64.b64encode(bytes(range(32))).decode()}"
+        settings.WARDGATE_MASTER_KEYS = f"{new},{settings.WARDGATE_MASTER_KEYS}"
+        call_command("seal_again")
+        assert (PushKey.objects.get().key_id, PushSubscription.objects.get().key_id) == ("new", "new")
+        assert push_secrets_seal_again() == (0, 0)
+        # Without the old key everything goes on.
+        settings.WARDGATE_MASTER_KEYS = new
         assert push_key(now=timezone.now()).public() == before
+        request(now=timezone.now())
+        send()
+        assert browser.read(push_service.asked[0].body)
+        settings.WARDGATE_MASTER_KEYS = f"other:{base64.b64encode(bytes(range(1, 33))).decode()}"
+        assert push_secrets_seal_again() == (0, 2)
 
 
 class TestTheBrowsersPage:
