@@ -5,6 +5,10 @@
 
 const PAGE = /^\/(?:inbox|approvals)\/(?:[A-Z0-9-]{1,20}\/)?$/;
 
+function page(value) {
+  return typeof value === "string" && PAGE.test(value) ? value : "/inbox/";
+}
+
 function text(value, most) {
   return typeof value === "string" ? value.slice(0, most) : "";
 }
@@ -23,7 +27,7 @@ self.addEventListener("install", () => self.skipWaiting());
 
 self.addEventListener("push", (event) => {
   const given = told(event.data);
-  const path = PAGE.test(given.path) ? given.path : "/inbox/";
+  const path = page(given.path);
   event.waitUntil(
     self.registration.showNotification(text(given.title, 200) || "Wardgate", {
       body: text(given.body, 500),
@@ -36,12 +40,11 @@ self.addEventListener("push", (event) => {
 
 self.addEventListener("notificationclick", (event) => {
   event.notification.close();
-  const path = event.notification.data && PAGE.test(event.notification.data.path) ? event.notification.data.path : "/inbox/";
-  const page = new URL(path, self.location.origin).href;
+  const place = new URL(page(event.notification.data?.path), self.location.origin).href;
   event.waitUntil(
     self.clients.matchAll({ type: "window", includeUncontrolled: true }).then((windows) => {
-      const open = windows.find((one) => one.url === page);
-      return open ? open.focus() : self.clients.openWindow(page);
+      const open = windows.find((one) => one.url === place);
+      return open ? open.focus() : self.clients.openWindow(place);
     }),
   );
 });
