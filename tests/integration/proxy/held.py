@@ -91,11 +91,15 @@ class Held:
         wait_until(lambda: bool(self.ids), seconds=5, what="the id of the stream")
         return self.ids[0]
 
+    def ends(self) -> None:
+        """Return once the answer is complete, be there a message or not."""
+        self._thread.join(15)
+        assert not self._thread.is_alive(), "the call still waits"
+
     @property
     def message(self) -> dict[str, Any]:
         """The last message, once the answer is complete."""
-        self._thread.join(15)
-        assert not self._thread.is_alive(), "the call still waits"
+        self.ends()
         return self.events[-1]
 
     @property
