@@ -62,7 +62,7 @@ def expire_approvals() -> None:
         logger.info("approvals ended or escalated", extra={"ended": ended, "escalated": len(escalated)})
 
 
-@shared_task(ignore_result=True, acks_late=True, time_limit=300, expires=4)
+@shared_task(ignore_result=True, acks_late=True, time_limit=110, expires=4)
 def send_notices() -> None:
     """Find out who is told what, and send what is due, for half a minute. Beat: every 5 s. Idempotent.
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import smtplib
+import socket
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from email.utils import getaddresses
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -20,6 +23,8 @@ from .message import Notice, NotSent, Sent
 
 UPDATES: Final = False
 MAX_ADDRESSES: Final = 5
+MAIL_SECONDS: Final = 40.0
+"""How long the exchange with the mail server may take altogether."""
 FOOTER: Final = (
     "Whoever has this message can decide nothing with it: decisions are made in the inbox, after logging in."
 )
@@ -56,8 +61,12 @@ def send(notice: Notice, target: str, secret: Secret, allowed_networks: Sequence
             "X-Auto-Response-Suppress": "All",
         },
     )
+    server: Any = get_connection(timeout=settings.EMAIL_TIMEOUT)
+    cut_off = threading.Timer(MAIL_SECONDS, _cut_off, [server])
+    cut_off.daemon = True
+    cut_off.start()
     try:
-        get_connection(timeout=settings.EMAIL_TIMEOUT).send_messages([message])
+        server.send_messages([message])
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         is_final = bool(codes) and all(code >= 500 for code in codes)
@@ -68,7 +77,15 @@ def send(notice: Notice, target: str, secret: Secret, allowed_networks: Sequence
         raise NotSent(f"The mail server answered {error.smtp_code}.", is_final=error.smtp_code >= 500) from None
     except (smtplib.SMTPException, OSError) as error:
         raise NotSent(f"The exchange with the mail server failed ({type(error).__name__}).") from None
+    finally:
+        cut_off.cancel()
     return Sent()
+
+
+def _cut_off(server: Any) -> None:
+    """End an exchange that takes too long: each step has its own time, and a slow server has many steps."""
+    with suppress(AttributeError, OSError):
+        server.connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def text(notice: Notice) -> str:

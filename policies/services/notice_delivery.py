@@ -34,8 +34,8 @@ from .notice_spreading import channels_for
 logger = logging.getLogger(__name__)
 State = NoticeDelivery.State
 Way = NoticeDelivery.Way
-LEASE: Final = timedelta(seconds=240)
-"""How long a worker has a message to itself: longer than sending one may take, even through a slow mail server."""
+LEASE: Final = timedelta(seconds=55)
+"""How long a worker has a message to itself: longer than sending one may take."""
 MOST_ATTEMPTS: Final = 12
 FIRST_PAUSE_SECONDS: Final = 5
 LONGEST_PAUSE_SECONDS: Final = 900

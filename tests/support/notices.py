@@ -31,6 +31,8 @@ class Mail:
     raw: list[bytes] = field(default_factory=list)
     envelopes: list[tuple[str, list[str]]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    stalls: bool = False
+    is_over: threading.Event = field(default_factory=threading.Event)
 
     def answer_next(self, code: int, *, times: int = 1) -> None:
         """Answer the next recipients with a refusal."""
@@ -54,6 +56,9 @@ def mail_server() -> Iterator[Mail]:
             sender, recipients = "", []
             while line := self.rfile.readline(2000):
                 verb, _, rest = line.decode().strip().partition(" ")
+                if mail.stalls and verb.upper() == "DATA":
+                    mail.is_over.wait(20)
+                    return
                 match verb.upper():
                     case "EHLO" | "HELO":
                         self.say("250-mail.test\r\n250 SMTPUTF8")
@@ -91,6 +96,7 @@ def mail_server() -> Iterator[Mail]:
     with Server(("127.0.0.1", 0), Handler) as server, _serving(server):
         mail.port = server.server_address[1]
         yield mail
+        mail.is_over.set()
 
 
 @dataclass

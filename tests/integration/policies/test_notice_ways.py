@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -135,6 +136,17 @@ class TestMail:
         settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_USE_TLS = "127.0.0.1", 9, False
         with pytest.raises(NotSent) as refused:
             email.send(NOTICE, "grace@example.com", Secret(b""), ())
+        assert not refused.value.is_final
+
+    def test_an_exchange_that_takes_too_long_is_cut_off(
+        self, mail: Mail, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mail.stalls, settings.EMAIL_TIMEOUT = True, 15
+        monkeypatch.setattr(email, "MAIL_SECONDS", 0.3)
+        began = time.monotonic()
+        with pytest.raises(NotSent) as refused:
+            email.send(NOTICE, "grace@example.com", Secret(b""), ())
+        assert time.monotonic() - began < 10
         assert not refused.value.is_final
 
     def test_without_a_server_it_says_what_to_set(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from kombu.exceptions import OperationalError
 
 from accounts.models import Group, IdentityProvider, RoleGrant, ScimMember, ScimUser, User
 from accounts.services import person_log_in
@@ -625,6 +626,21 @@ class TestTheTask:
 
     def test_every_event_can_be_chosen_but_those_of_the_gateway_itself(self) -> None:
         assert {event.value for event in CHOSEN} == {event.value for event in Event} - {"summary", "test"}
+
+    def test_while_the_broker_is_away_everything_is_noted_and_told_later(
+        self, hook: Hook, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hook_channel(hook.url)
+
+        def away(*args: object, **values: object) -> None:
+            raise OperationalError
+
+        monkeypatch.setattr("celery.app.task.Task.apply_async", away)
+        monkeypatch.setattr("channels.layers.get_channel_layer", away)
+        decide(request(), person("grace"))
+        assert NoticeOutbox.objects.filter(spread_at=None).count() == 2
+        spread_and_send()
+        assert [body["type"] for body in hook.bodies] == ["wardgate.approval.approved"]
 
     def test_requests_are_opened_without_asking_who_is_told(self, django_assert_max_num_queries: Any) -> None:
         for number in range(20):
