@@ -10,7 +10,6 @@ from django.utils.http import urlencode
 
 from accounts.models import LoginClient, SamlProvider
 
-
 REQUESTERS_PATH: Final = "/approvals/"
 """Here people see what they have asked for, with a role in the console or without one."""
 
