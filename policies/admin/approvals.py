@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from unfold.decorators import display
 
 from accounts.console import EvidenceAdmin, ServiceAdmin, ServiceForm
@@ -21,13 +22,46 @@ from policies.models import (
     ClientPatience,
 )
 
+from . import stages as stages_form
 
-class ApprovalRuleForm(ServiceForm):
-    """Values of an approval rule."""
+
+class ApprovalRuleForm(ServiceForm, stages_form.StageFields):
+    """Values of an approval rule; its stages are fields, and what is wrong with one stands at it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        stages = self.instance.stages if isinstance(self.instance.stages, list) else []
+        for prefix, stage in zip(stages_form.PREFIXES, stages, strict=False):
+            self.initial.update(stages_form.initial_of(prefix, stage))
+        self.initial.update(stages_form.initial_of(stages_form.ESCALATION, self.instance.escalate_to or {}))
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a rule without a stage, and a stage without a name."""
+        values = super().clean() or self.cleaned_data
+        stages = [stages_form.take_stage(prefix, dict(values)) for prefix in stages_form.PREFIXES]
+        if not any(stages):
+            self.add_error("stage_1_name", "Say who decides: there has to be a stage.")
+        for prefix, stage in zip(stages_form.PREFIXES, stages, strict=True):
+            if stage and not stage["name"]:
+                self.add_error(f"{prefix}_name", "Give the stage a name.")
+        return values
 
     def save_by_service(self, values: dict[str, Any], now: datetime) -> ApprovalRule:
         """Save the rule."""
-        return services.approval_rule_save(rule_id=self.row_id, **values, now=now)
+        given = dict(values)
+        stages = [stages_form.take_stage(prefix, given) for prefix in stages_form.PREFIXES]
+        escalate_to = stages_form.take_stage(stages_form.ESCALATION, given)
+        return services.approval_rule_save(
+            rule_id=self.row_id, stages=[stage for stage in stages if stage], escalate_to=escalate_to, **given, now=now
+        )
+
+    def _add_refusals(self, refusal: ValidationError) -> None:
+        """Show what the service says about the stages and the escalation at their first fields."""
+        by_field = refusal.error_dict if hasattr(refusal, "error_dict") else {}
+        for name, field in (("stages", "stage_1_name"), ("escalate_to", "escalation_groups")):
+            for error in by_field.pop(name, []):
+                self.add_error(field, error)
+        super()._add_refusals(refusal)
 
 
 @admin.register(ApprovalRule)
@@ -41,7 +75,7 @@ class ApprovalRuleAdmin(ServiceAdmin):
     autocomplete_fields = ["access_to"]
     fieldsets = (
         (None, {"fields": ["name", "risk", "is_active"]}),
-        ("Who decides", {"fields": ["stages", "escalate_seconds", "escalate_to"]}),
+        *(stages_form.fieldset_of(prefix) for prefix in (*stages_form.PREFIXES, stages_form.ESCALATION)),
         ("Terms", {"fields": ["expires_seconds", "run_within_seconds", "max_uses", "max_window_seconds"]}),
         ("What is asked for", {"fields": ["needs_reason", "needs_poller"]}),
         ("Access for a time", {"fields": ["access_to"]}),

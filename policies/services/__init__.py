@@ -37,7 +37,7 @@ from .back_tests import (
     back_tests_left,
 )
 from .checking import Checked, Problem, document_check, document_rehearsal
-from .deciders import Deciding, Desk, deciders_besides, desk_of
+from .deciders import Deciding, Desk, deciders_besides, desk_of, may_decide
 from .delegations import delegation_end, delegation_save
 from .grants import grant_delete, grant_save
 from .guardrails import guardrail_delete, guardrail_save
@@ -124,6 +124,7 @@ __all__ = [
     "legs_begin",
     "masking_pattern_delete",
     "masking_pattern_save",
+    "may_decide",
     "may_withdraw",
     "notice_channel_delete",
     "notice_channel_save",

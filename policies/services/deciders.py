@@ -76,12 +76,17 @@ def deciders_besides(*, user: User) -> list[User]:
     return [other for other in others if other.has_perm(DECIDE)]
 
 
+def may_decide(user: User) -> bool:
+    """Tell whether a person is active and has the permission to decide."""
+    return user.is_active and user.has_perm(DECIDE)
+
+
 def may_decide_at_all(user: User, *, groups: frozenset[int] | None = None, now: datetime) -> bool:
     """Tell whether a person is active, has the permission to decide, and is not locked at `now`.
 
     `groups` are those of a login; None takes those of the directory.
     """
-    return user.is_active and user.has_perm(DECIDE) and not is_stopped(user, groups=groups, now=now)
+    return may_decide(user) and not is_stopped(user, groups=groups, now=now)
 
 
 def is_stopped(user: User, *, groups: frozenset[int] | None = None, now: datetime) -> bool:

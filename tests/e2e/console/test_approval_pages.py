@@ -143,3 +143,16 @@ def test_emergencies_are_reviewed_and_delegates_named(
         looked.at(page, "away")
         looked.assert_fine()
         assert page.problems == []
+
+
+@pytest.mark.parametrize(("scheme", "size"), LOOKS)
+def test_the_stages_of_a_rule_are_filled_in(open_page: Any, grace: User, scheme: str, size: str) -> None:
+    with open_page("/admin/policies/approvalrule/add/", scheme=scheme, size=size) as page:
+        looked = Looked(f"-{scheme}-{size}")
+        page.locator("#id_name").fill("prod")
+        page.locator("#id_stage_1_name").fill("Team")
+        looked.at(page, "rule-form")
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.get_by_text("was added successfully").wait_for()
+        looked.assert_fine()
+        assert page.problems == []
