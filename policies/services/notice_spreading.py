@@ -7,6 +7,7 @@ in one transaction: whatever dies in between, nobody is left out and nobody told
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,6 +43,10 @@ MINUTE: Final = timedelta(minutes=1)
 _LOCK: Final = 0x57474E54
 
 
+class _NotAlone(Exception):
+    """Another process makes deliveries."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Wishes:
     """What one person chose."""
@@ -51,25 +56,33 @@ class _Wishes:
     preference: NoticePreference | None
 
 
-def outbox_spread(*, now: datetime, most: int = 200) -> int:
-    """Make the deliveries of what is in the outbox, oldest first; return how many entries were looked at.
+def outbox_spread(*, now: datetime, seconds: float = 30, most: int = 200) -> int:
+    """Make the deliveries of what is in the outbox, oldest first, for about so many seconds; return how many were done.
 
     An entry that breaks stays for the next run and keeps none of the others back.
     """
-    done = 0
+    ends_at, done = time.monotonic() + seconds, 0
     for entry_id in NoticeOutbox.objects.filter(spread_at=None).order_by("id").values_list("pk", flat=True)[:most]:
         try:
             done += _spread_entry(entry_id, now)
+        except _NotAlone:
+            break
         except Exception:
             logger.exception("nobody could be told of something", extra={"entry": entry_id})
+        if time.monotonic() > ends_at:
+            break
     return done
 
 
 @transaction.atomic
 def _spread_entry(entry_id: int, now: datetime) -> bool:
-    """Make the deliveries of one entry; tell whether it was ours to do."""
+    """Make the deliveries of one entry; tell whether it was still to be done.
+
+    Raises:
+        _NotAlone: somebody else does this right now.
+    """
     if not _is_alone():
-        return False
+        raise _NotAlone
     entry = _entries().select_for_update(of=("self",)).filter(pk=entry_id, spread_at=None).first()
     if entry is None:
         return False
