@@ -14,6 +14,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from . import services
+from .services.slack_messages import slack_messages_forget
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,9 @@ def forget_notices() -> None:
 
     When it never runs, the log grows.
     """
-    services.notices_forget(before=timezone.now() - timedelta(days=settings.WARDGATE_NOTICE_DAYS))
+    before = timezone.now() - timedelta(days=settings.WARDGATE_NOTICE_DAYS)
+    services.notices_forget(before=before)
+    slack_messages_forget(before=before)
 
 
 @shared_task(ignore_result=True, acks_late=True, time_limit=55, expires=3500)

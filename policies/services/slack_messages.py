@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,11 @@ from django.urls import reverse
 from policies.approval_reading import waits_for
 from policies.models import ApprovalRequest, ApprovalRule, NoticeChannel, NoticeDelivery, SlackMessage
 from policies.notices import slack_blocks
+from policies.notices.message import NotSent
 from policies.notices.slack_blocks import Card
+
+# The module and not its names: it is being imported itself where a channel's ways are, of which Slack is one.
+from policies.services import notice_channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ def slack_message_make(
         made_at=now,
     )
     card = card_of(request, title=title, key=str(row.pk), shows_arguments=channel.includes_arguments)
+    if not _takes_decisions(channel):
+        card = replace(card, may_approve=False, may_deny=False)
     content = slack_blocks.message(card)
     row.may_approve = card.may_approve and slack_blocks.is_complete(card)
     row.may_deny = card.may_deny
@@ -83,6 +89,12 @@ def slack_message_sent(*, message_id: UUID, slack_channel: str, ts: str) -> None
 def slack_message_forget(*, message_id: UUID) -> None:
     """Forget a message that was not taken, or may not have been."""
     SlackMessage.objects.filter(pk=message_id).delete()
+
+
+def slack_messages_forget(*, before: datetime) -> int:
+    """Forget messages of before a moment about requests that have ended; decisions keep what was shown."""
+    old = SlackMessage.objects.filter(made_at__lt=before, request__ended_at__isnull=False)
+    return old.delete()[0]
 
 
 def card_of(request: ApprovalRequest, *, title: str, key: str, shows_arguments: bool) -> Card:
@@ -104,6 +116,14 @@ def card_of(request: ApprovalRequest, *, title: str, key: str, shows_arguments: 
         may_deny=may_decide,
         key=key,
     )
+
+
+def _takes_decisions(channel: NoticeChannel) -> bool:
+    """Tell whether what is pressed in the channel would be let in at all."""
+    try:
+        return bool(notice_channels.signing_secret_of(channel).reveal())
+    except NotSent:
+        return False
 
 
 def _facts(request: ApprovalRequest, risk: str) -> tuple[tuple[str, str], ...]:

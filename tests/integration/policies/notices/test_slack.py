@@ -12,6 +12,7 @@ from django.utils import timezone
 from policies import services
 from policies.models import NoticeChannel, NoticeDelivery, SlackMessage
 from policies.notices.slack_blocks import APPROVE, DENY, OPEN
+from policies.services.slack_messages import slack_messages_forget
 from tests.integration.policies.notifying import decide, person, request, rule
 from tests.support.chats import BOT_TOKEN, TEAM
 from tests.support.hostile_texts import HOSTILE
@@ -51,6 +52,23 @@ def test_a_channel_that_may_not_show_arguments_offers_no_approval(workspace: Wor
     _, row = workspace.asked()
     assert actions(workspace.service.to("chat.postMessage")[-1].json) == [DENY, OPEN]
     assert not row.may_approve
+
+
+def test_a_channel_without_a_signing_secret_has_no_buttons_that_would_do_nothing(workspace: Workspace) -> None:
+    workspace.channel(signing_secret="")
+    _, row = workspace.asked()
+    assert actions(workspace.service.to("chat.postMessage")[-1].json) == [OPEN]
+    assert (row.may_approve, row.may_deny) == (False, False)
+
+
+def test_messages_are_forgotten_after_a_time_and_not_while_their_request_is_open(workspace: Workspace) -> None:
+    workspace.channel()
+    approval, _ = workspace.asked()
+    later = timezone.now() + timedelta(days=1)
+    assert slack_messages_forget(before=later) == 0
+    decide(approval, person("grace"), approve=False, now=timezone.now())
+    assert slack_messages_forget(before=timezone.now() - timedelta(days=1)) == 0
+    assert slack_messages_forget(before=later) == 1
 
 
 def test_arguments_that_are_too_long_are_approved_in_the_inbox(workspace: Workspace) -> None:

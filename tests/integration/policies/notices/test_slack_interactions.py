@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from accounts.models import Lock, Principal, User
@@ -25,7 +27,14 @@ from policies.models import (
 )
 from policies.notices.slack_blocks import APPROVE, DENY, OPEN
 from policies.notices.slack_signature import signature
-from policies.services.slack_links import CODE_SECONDS, CodeRefused, slack_code_make, slack_link, slack_link_end
+from policies.services.slack_links import (
+    CODE_SECONDS,
+    CodeRefused,
+    slack_code_make,
+    slack_link,
+    slack_link_end,
+    slack_request_take,
+)
 from tests.integration.policies.notifying import decide, person, principal, rule
 from tests.support.chats import TEAM, clicked, deny_sent, link_asked, link_sent
 
@@ -311,6 +320,17 @@ class TestTheSignature:
         given = signature(SIGNING.encode(), stamp, body)
         assert [workspace.posts(body, stamp, given).status_code for _ in range(3)] == [200, 401, 401]
         assert ApprovalDecision.objects.filter(request=approval).count() == 1
+
+    @pytest.mark.django_db(transaction=True)
+    def test_of_many_copies_at_once_one_is_taken(self) -> None:
+        def take(_: int) -> bool:
+            try:
+                return slack_request_take(signature="v0=" + "a" * 64, now=timezone.now())
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(take, range(40))) == 1
 
     def test_without_a_signing_secret_or_with_a_channel_that_is_off_nothing_gets_in(
         self, workspace: Workspace, grace: User
