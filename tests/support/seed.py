@@ -5,10 +5,11 @@ when the document is saved, else what went wrong. The environment is the gateway
 over for the request.
 
 The document is one object with lists `providers`, `groups`, `connections`, `grants`, `approval_rules`, `guardrails`,
-`masking_patterns` and `decisions`; the members of an entry are the arguments of the service that saves it. Where a
-service takes a row, the entry names it: a connection by slug, a provider by issuer, a group or approval rule by name,
-a principal by subject (groups and principals belong to the provider `provider`, else to the first one). A connection's
-`credential` holds `kind` and `secret`. A connection may be anywhere on the loopback unless it says otherwise.
+`masking_patterns`, `access` (asked for by the principal itself), `decisions` and `withdrawals`; the members of an entry
+are the arguments of the service that saves it. Where a service takes a row, the entry names it: a connection by slug, a
+provider by issuer, a group or approval rule by name, a principal by subject (groups and principals belong to the
+provider `provider`, else to the first one). A connection's `credential` holds `kind` and `secret`. A connection may be
+anywhere on the loopback unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -44,14 +45,47 @@ def seed(document: dict[str, list[Entry]], *, now: datetime) -> None:
     for entry in document.get("grants", []):
         policies.grant_save(**_named_rows(entry, now=now), now=now)
     for entry in document.get("approval_rules", []):
-        policies.approval_rule_save(**entry, now=now)
+        policies.approval_rule_save(**_reachable(entry), now=now)
     for entry in document.get("guardrails", []):
         policies.guardrail_save(**_named_rows(entry, now=now), now=now)
     for entry in document.get("masking_patterns", []):
         policies.masking_pattern_save(**_named_rows(entry, now=now), now=now)
 
+    for entry in document.get("access", []):
+        _ask(entry, now=now)
     for entry in document.get("decisions", []):
         _decide(entry, now=now)
+    for entry in document.get("withdrawals", []):
+        _withdraw(entry, now=now)
+
+
+def _reachable(entry: Entry) -> Entry:
+    """Return the entry of an approval rule with connections in the place of their slugs."""
+    from connections.models import Connection
+
+    slugs = entry.get("access_to")
+    return entry if slugs is None else {**entry, "access_to": list(Connection.objects.filter(slug__in=slugs))}
+
+
+def _ask(entry: Entry, *, now: datetime) -> None:
+    """Ask for access for a time, as the principal whose access it will be; their console user is made if needed."""
+    from accounts.models import User
+    from policies import services as policies
+
+    values = _named_rows(entry, now=now)
+    user, _ = User.objects.get_or_create(principal=values["principal"], defaults={"username": entry["principal"]})
+    policies.access_request(**values, by=user, now=now)
+
+
+def _withdraw(entry: Entry, *, now: datetime) -> None:
+    """End a request, as its requester."""
+    from accounts.models import User
+    from policies import services as policies
+    from policies.models import ApprovalRequest
+
+    request = ApprovalRequest.objects.get(code=entry["code"])
+    user = User.objects.get(principal=request.principal)
+    policies.request_withdraw(request_id=request.pk, user=user, reason=entry["reason"], now=now)
 
 
 def _decide(entry: Entry, *, now: datetime) -> None:
