@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Final
 
 from django.conf import settings
@@ -27,6 +28,8 @@ _TITLES: Final = {
     Event.REVIEW_DUE: "Please review an approval in an emergency: {about}",
 }
 _LONGEST_NAME: Final = 80
+_USER: Final = re.compile(r"//[^/?#@]*@")
+"""User and password in a URL."""
 
 
 def notice_of(
@@ -50,7 +53,7 @@ def notice_of(
         with_arguments: the masked arguments go along.
         delivery: id of the delivery.
     """
-    what = request.name or "access for a time"
+    what = _what(request)
     about = f"{_short(what)} on {_short(request.connection.slug)} ({request.code})"
     is_asking = event in ASKING
     reason = text or (request.justification if is_asking else request.end_reason if event == Event.DENIED else "")
@@ -94,6 +97,14 @@ def test_of(name: str, *, delivery: str = "") -> Notice:
 def page(name: str, code: str) -> str:
     """Return the public URL of a page of a request."""
     return f"{settings.WARDGATE_PUBLIC_URL}{reverse(name, args=[code])}"
+
+
+def _what(request: ApprovalRequest) -> str:
+    """Return what is asked for; of a resource where it is, without what URLs carry secrets in."""
+    if not request.method.startswith("resources/"):
+        return request.name or "access for a time"
+    place, mark, _ = _USER.sub("//", request.name).replace("#", "?", 1).partition("?")
+    return f"{place}?…" if mark else place
 
 
 def _requester(request: ApprovalRequest) -> str:

@@ -48,7 +48,7 @@ class _NotAlone(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Wishes:
+class Wishes:
     """What one person chose."""
 
     email_events: frozenset[str]
@@ -171,13 +171,13 @@ def _tell_person(entry: NoticeOutbox, person: Recipient, now: datetime) -> None:
             _place(made, MOST_PER_PERSON, now)
 
 
-def wishes_of(user: User) -> _Wishes:
+def wishes_of(user: User) -> Wishes:
     """Return which events the person is told of in which way; without a choice all, in every way."""
     preference = NoticePreference.objects.filter(user=user).first()
     if preference is None:
         everything = frozenset(event.value for event in CHOSEN)
-        return _Wishes(everything, everything, None)
-    return _Wishes(frozenset(preference.email_events), frozenset(preference.push_events), preference)
+        return Wishes(everything, everything, None)
+    return Wishes(frozenset(preference.email_events), frozenset(preference.push_events), preference)
 
 
 def _place(delivery: NoticeDelivery, most: int, now: datetime) -> None:

@@ -276,6 +276,21 @@ class TestWhatIsChosen:
         assert arguments == ["None", '{"id": 1, "iban": "[MASKED:iban]"}']
         assert "unmasked-4471" not in str(hook.bodies)
 
+    @pytest.mark.parametrize(
+        ("uri", "shown"),
+        [
+            ("file:///etc/hosts", "file[:]///etc/hosts"),
+            ("https://u:canary@files.example/a?token=canary#canary", "https[:]//files.example/a?…"),
+            ("notes://x#canary", "notes[:]//x?…"),
+        ],
+    )
+    def test_of_a_resource_only_its_place_is_told(self, hook: Hook, uri: str, shown: str) -> None:
+        hook_channel(hook.url)
+        request(method="resources/read", name=uri)
+        spread_and_send()
+        assert hook.bodies[0]["data"]["what"] == shown
+        assert "canary" not in str(hook.bodies)
+
 
 class TestOnce:
     def test_joining_a_request_tells_nobody_again(self, hook: Hook) -> None:
