@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from policies.models import PushSubscription
 from policies.notices.push_encryption import encoded
+from policies.services.slack_links import slack_code_make, slack_link
 from tests.support.hostile_texts import HOSTILE
 from tests.support.push import Browser
+
+from .looking import LOOKS, Looked
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.django_db(transaction=True)]
 PLACE = "/admin/account/notifications/"
@@ -168,3 +172,26 @@ def test_a_click_opens_the_page_of_the_request_whatever_was_pressed(worker: Work
         }"""
     )
     assert [place.partition("/inbox/")[2] for place in opened] == ["APR-7F3KQ2/"]
+
+
+@pytest.mark.parametrize(("scheme", "size"), LOOKS)
+def test_the_pages_are_accessible_and_fit(open_page: Any, admin_user: Any, scheme: str, size: str) -> None:
+    now = timezone.now()
+    slack_link(
+        code=slack_code_make(user=admin_user, now=now),
+        team="T0TEAM",
+        slack_user="U0ADMIN",
+        slack_name="a" * 90,
+        now=now,
+    )
+    looked = Looked(f"-{scheme}-{size}")
+    with open_page("/admin/account/slack/", scheme=scheme, size=size) as page:
+        looked.at(page, "slack")
+        page.get_by_role("button", name="Get a code").click()
+        expect(page.get_by_role("status").first).to_contain_text("Your code")
+        looked.at(page, "slack-code")
+        page.goto(PLACE)
+        expect(page.get_by_role("button", name="Tell me in this browser")).to_be_visible()
+        looked.at(page, "notifications")
+        assert page.problems == []
+    looked.assert_fine()
