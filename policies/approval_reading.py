@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import F
 
-from sessions.models import Event
+from sessions.models import Event, Session
 
 from .models import ApprovalDecision, ApprovalRequest, ApprovalRun, ApprovalUse
 
@@ -99,6 +99,11 @@ def _run(request: ApprovalRequest, use: ApprovalUse | None) -> dict[str, Any]:
         "outcome": "" if outcome is None else outcome.name.rpartition(":")[2],
         "message": None if outcome is None or outcome.payload is None else bytes(outcome.payload),
     }
+
+
+def session_is_over(*, session_id: UUID) -> bool:
+    """Return whether the session has ended."""
+    return Session.objects.filter(pk=session_id).exclude(ended_at=None).exists()
 
 
 def has_run(*, call_id: UUID) -> bool:

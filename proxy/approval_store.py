@@ -18,7 +18,15 @@ from accounts.exceptions import DomainError
 from accounts.vault import CannotOpen
 from policies import services
 from policies.approval_errors import PolicyMoved
-from policies.approval_reading import has_run, requests_moved, run_values, standing_values, task_values, under_way
+from policies.approval_reading import (
+    has_run,
+    requests_moved,
+    run_values,
+    session_is_over,
+    standing_values,
+    task_values,
+    under_way,
+)
 from policies.engine import binding
 from policies.engine.verdicts import Hold
 from policies.models import ApprovalRequest
@@ -188,6 +196,10 @@ class ApprovalStore:
     async def has_run(self, call_id: bytes) -> bool:
         """Return whether a run was claimed for this very call."""
         return await self._run(has_run, call_id=UUID(bytes=call_id))
+
+    async def is_over(self, session: bytes) -> bool:
+        """Return whether the session has ended."""
+        return await self._run(session_is_over, session_id=UUID(bytes=session))
 
     async def under_way(self, bound: bytes) -> Standing | None:
         """Return the request under which an equal call runs, or has run for a client that was gone, if any does."""

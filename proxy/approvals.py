@@ -27,7 +27,7 @@ from proxy import errors, held_tasks
 from proxy.held import CannotAsk, Standing, Unreachable
 from proxy.held_reply import HeldReply
 from proxy.held_seal import STREAM, LegRef, NotOurs, StreamRef
-from proxy.holding import URL_ID, Holding, Means
+from proxy.holding import URL_ID, Holding, Means, expired
 from proxy.ports import Call, ClientGone, RecordUnavailable, ReplyPort, Resolved
 from proxy.protocol import json_strict, jsonrpc, mcp
 from proxy.protocol.messages import Kind
@@ -229,6 +229,9 @@ class HeldCalls(Holding):
                 state, what = await self.means.store.task(code)
                 if state is None:
                     return jsonrpc.error(message.id, jsonrpc.INVALID_PARAMS, "Unknown task")
+                if state.standing.state == "held" and state.standing.expires_at <= time.time():
+                    # Nobody has written it down yet.
+                    state = replace(state, standing=expired(state.standing))
                 for waiter in self.waiting.of(state.standing.request_id):
                     waiter.polled_at = time.monotonic()
                     waiter.wake()

@@ -325,7 +325,18 @@ class Holding:
             if waiter.is_alone:
                 await self.means.recorder.denied(call, Hold(waiter.standing.rule, "client_gone"))
             return False
+        if waiter.is_alone and waiter.standing.state == "approved" and await self._is_over(call):
+            # Nobody can come back for the answer. The approval is kept for whoever sends the same call again.
+            await self.means.recorder.denied(call, Hold(waiter.standing.rule, "session_over"))
+            return False
         return await self._is_asked_for(waiter)
+
+    async def _is_over(self, call: Call) -> bool:
+        """Tell whether the client of a call has ended its session: with it, that of the upstream is gone."""
+        try:
+            return await self.means.store.is_over(call.ref.session)
+        except Unreachable:
+            raise RecordUnavailable(maybe_recorded=False) from None
 
     async def _is_asked_for(self, waiter: Waiter) -> bool:
         """Tell whether the call may run as far as its rule wants somebody to be there."""

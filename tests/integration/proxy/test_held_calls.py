@@ -197,6 +197,18 @@ def test_a_denied_task_is_completed_with_the_reason(live_gateway: LiveGateway, u
     assert calls_seen(upstream) == []
 
 
+def test_a_task_nobody_decided_about_is_completed_as_soon_as_it_has_expired(live_gateway: LiveGateway) -> None:
+    task = begun(live_gateway, id=25)
+    waiting = pending(live_gateway)
+    move = "UPDATE policies_approvalrequest SET expires_at = %s WHERE id = %s"
+    live_gateway.sql(move, waiting["opened_at"], waiting["id"])
+    found = task_of(live_gateway, task["taskId"])["result"]
+    assert (found["status"], found["result"]["isError"]) == ("completed", True)
+    assert "expired without a decision" in found["result"]["content"][0]["text"]
+    live_gateway.sql(move, waiting["expires_at"], waiting["id"])
+    decide(live_gateway, waiting["code"], approve=False)
+
+
 def test_the_task_of_somebody_else_is_unknown(live_gateway: LiveGateway) -> None:
     task = begun(live_gateway, id=22)
     assert task_of(live_gateway, task["taskId"], sub="mallory")["error"]["message"] == "Unknown task"

@@ -14,9 +14,10 @@ from tests.support.servers import wait_until
 from tests.support.upstream import ScriptedUpstream
 
 from .approvals import decide, pending, request
-from .calls import post, rpc, tool
+from .calls import ACCEPT, post, rpc, tool
 from .held import PYTHON, Held, calls_seen
 from .test_held_calls import MODERN
+from .test_sessions_and_streams import initialize
 
 META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -121,6 +122,36 @@ def test_a_client_that_sends_the_same_call_again_joins_the_request_and_one_of_th
     decide(live_gateway, waiting["code"])
     assert (again.message["id"], again.text) == (2, "fine")
     assert len(calls_seen(upstream)) == 1
+
+
+def test_a_call_whose_client_has_ended_its_session_runs_for_whoever_sends_it_again_and_for_nobody_else(
+    live_gateway: LiveGateway, upstream: ScriptedUpstream, hold: Callable[..., Held]
+) -> None:
+    first = initialize(live_gateway, upstream)
+    call = hold(tool("refund_order", id=107), **{"mcp-session-id": first})
+    waiting = pending(live_gateway)
+    assert call.id
+    call.leave()
+    headers = {**live_gateway.headers(), **ACCEPT, "mcp-session-id": first}
+    assert httpx.delete(live_gateway.url("orders"), headers=headers, timeout=10).status_code == 200
+    ended = "SELECT count(*) FROM gateway_sessions_session WHERE id = %s AND ended_at IS NOT NULL"
+    wait_until(
+        lambda: live_gateway.sql(ended, waiting["session_id"])[0]["count"] == 1,
+        seconds=5,
+        what="the end of the session",
+    )
+    decide(live_gateway, waiting["code"])
+
+    def is_denied() -> bool:
+        return "session_over" in [event["body"]["reason"] for event in live_gateway.events("gateway:call:denied")]
+
+    wait_until(is_denied, seconds=5, what="the end of the call")
+    assert calls_seen(upstream) == []
+    second = initialize(live_gateway, upstream)
+    again = hold({**tool("refund_order", id=107), "id": 9}, **{"mcp-session-id": second})
+    assert (again.message["id"], again.text) == (9, "fine")
+    assert len(calls_seen(upstream)) == 1
+    assert request(live_gateway, waiting["code"])["state"] == "used"
 
 
 def test_nobody_else_gets_at_a_stream_and_nothing_of_that_reaches_the_upstream(
