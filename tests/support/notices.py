@@ -106,10 +106,13 @@ class Hook:
     url: str = ""
     secrets: list[str] = field(default_factory=lambda: [HOOK_SECRET])
     asked: int = 0
+    asked_ids: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    stalls: bool = False
+    is_over: threading.Event = field(default_factory=threading.Event)
 
     def answer_next(self, status: int, *, retry_after: str = "", times: int = 1) -> None:
         self.answers += [(status, {"Retry-After": retry_after} if retry_after else {})] * times
@@ -139,6 +142,11 @@ def hook_server() -> Iterator[Hook]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             hook.asked += 1
+            hook.asked_ids.append(self.headers["webhook-id"])
+            if hook.stalls:
+                hook.is_over.wait(20)
+                self.close_connection = True
+                return
             status, headers = hook.answers.pop(0) if hook.answers else (200, {})
             if status < 300 and not hook.is_signed(self.headers, body):
                 hook.problems.append("a signature is wrong")
@@ -156,6 +164,7 @@ def hook_server() -> Iterator[Hook]:
     with _serving(server):
         hook.url = f"http://127.0.0.1:{server.server_address[1]}/hook/capability-9f31"
         yield hook
+        hook.is_over.set()
     server.server_close()
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 from kombu.exceptions import OperationalError
 
 from accounts.models import Group, IdentityProvider, RoleGrant, ScimMember, ScimUser, User
@@ -26,6 +30,7 @@ from policies.services.notice_delivery import LEASE, MOST_ATTEMPTS, pause_after
 from policies.services.notice_recipients import Recipient, recipients_of
 from policies.services.notice_spreading import quiet_until
 from tests.support.notices import HOOK_SECRET, Hook, Mail, hook_server, mail_server
+from tests.support.servers import ROOT, wait_until
 
 from .notifying import NOW, decide, hook_channel, orders, person, principal, request, rule, spread_and_send, told
 
@@ -398,6 +403,40 @@ def test_workers_at_the_same_time_send_each_message_once(hook: Hook) -> None:
     spread_and_send()
     assert len(hook.ids) == 5
     assert len(set(hook.ids)) == 5
+
+
+WORKER = """
+import sys, django
+django.setup()
+from django.utils.dateparse import parse_datetime
+from policies import services
+now = parse_datetime(sys.argv[1])
+services.outbox_spread(now=now)
+services.deliveries_send(now=now, seconds=20)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_worker_that_is_killed_while_it_sends_another_one_sends_the_message_under_the_same_id(hook: Hook) -> None:
+    hook_channel(hook.url)
+    request()
+    hook.stalls = True
+    database = connection.settings_dict
+    place = quote(str(database["HOST"]), safe="")
+    url = f"postgres://{database['USER']}:{database['PASSWORD']}@{place}:{database['PORT']}/{database['NAME']}"
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, NOW.isoformat()], cwd=ROOT, env=os.environ | {"DATABASE_URL": url}
+    )
+    try:
+        wait_until(lambda: hook.asked == 1, seconds=40, what="the worker's message")
+    finally:
+        worker.kill()
+        worker.wait(10)
+    hook.stalls = False
+    assert NoticeDelivery.objects.get().state == State.SENDING
+    assert services.deliveries_send(now=NOW + LEASE / 2, seconds=5).sent == 0
+    assert services.deliveries_send(now=NOW + LEASE * 2, seconds=5).sent == 1
+    assert hook.asked_ids == [hook.ids[0]] * 2
 
 
 class TestAgain:
