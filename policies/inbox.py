@@ -155,7 +155,9 @@ def page(*, user: User, desk: Desk, tab: str, filters: Filters, after: str = "",
 
 def counts(*, user: User, desk: Desk, now: datetime) -> dict[str, int]:
     """Return how many requests wait by tab; one more than `MOST_COUNTED` means that there are more."""
-    return {tab: _tab(user, desk, tab, now)[: MOST_COUNTED + 1].count() for tab in ("mine", "groups", "all")}
+    # In no order, so that the database may stop as soon as it has seen enough.
+    tabs = {tab: _tab(user, desk, tab, now).select_related(None).order_by() for tab in ("mine", "groups", "all")}
+    return {tab: rows.values("pk")[: MOST_COUNTED + 1].count() for tab, rows in tabs.items()}
 
 
 def _tab(user: User, desk: Desk, tab: str, now: datetime) -> QuerySet[ApprovalRequest]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +13,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from accounts.models import RoleGrant, User
+from accounts.models import ConsoleSession, RoleGrant, User
 from accounts.services import principal_ensure
 from connections.services import connection_save
 from policies import services
@@ -35,7 +37,7 @@ HOSTILE = {
 }
 
 
-def held(name: str = "refund_order", **arguments: Any) -> ApprovalRequest:
+def held(name: str = "refund_order", rule: str = "refunds wait", **arguments: Any) -> ApprovalRequest:
     now = timezone.now()
     principal_ensure(issuer=ISSUER, subject="alice", kind="human", display_name="Alice", now=now)
     orders = connection_save(slug="orders", name="Orders", upstream_url="https://o.example/mcp", now=now)
@@ -43,7 +45,7 @@ def held(name: str = "refund_order", **arguments: Any) -> ApprovalRequest:
         issuer=ISSUER, subject="alice", client_id="", client_name="claude-code", client_version="2", user_agent="t",
         address="192.0.2.7", connection_id=orders.pk, session_id=None, call_id=uuid4(), method="tools/call", name=name,
         arguments=arguments, masked_count=0, arguments_sha256=bytes(32), binding=secrets.token_bytes(32), body=b"{}",
-        rule_name="refunds wait", why="money leaves",
+        rule_name=rule, why="money leaves",
     )  # fmt: skip
     return services.request_open(held=call, now=now)
 
@@ -68,11 +70,20 @@ def state_of(request: ApprovalRequest) -> str:
     return str(elsewhere(lambda: ApprovalRequest.objects.get(pk=request.pk).state))
 
 
-def test_a_request_appears_without_a_reload_and_is_approved(open_live_page: Any) -> None:
+def test_a_request_appears_within_a_second_without_a_reload_and_is_approved(open_live_page: Any) -> None:
     with open_live_page("/inbox/") as page:
         page.get_by_text("Nothing waits for you.").wait_for()
-        request = elsewhere(held, id=1)
-        page.get_by_role("link", name=request.code).wait_for(timeout=3000)
+        page.locator("#live[data-state=live]").wait_for()
+        spans = []
+        # Other tests run on the same processors: the quickest of three says what the gateway does.
+        for number in range(3):
+            request = elsewhere(held, id=number)
+            begun = time.monotonic()
+            page.get_by_role("link", name=request.code).wait_for()
+            spans.append(time.monotonic() - begun)
+        print(f"appeared after {', '.join(f'{1000 * span:.0f} ms' for span in spans)}")
+        assert min(spans) <= 1.0
+        assert page.title().startswith("(3) Inbox")
         page.get_by_role("link", name=request.code).click()
         page.get_by_role("button", name="Approve", exact=True).click()
         page.get_by_text(f"{request.code} is approved.").wait_for()
@@ -155,3 +166,142 @@ def test_the_inbox_works_without_scripts(open_live_page: Any) -> None:
         page.get_by_role("link", name=request.code).click()
         page.get_by_role("button", name="Approve", exact=True).click()
         page.get_by_text(f"{request.code} is approved.").wait_for()
+
+
+def test_without_the_socket_the_page_looks_by_itself_and_says_so(open_live_page: Any) -> None:
+    with open_live_page("/admin/") as page:
+        page.route_web_socket("**/inbox/live/", lambda socket: socket.close())
+        page.goto("/inbox/")
+        page.get_by_text("Nothing waits for you.").wait_for()
+        request = elsewhere(held, id=1)
+        page.get_by_role("link", name=request.code).wait_for(timeout=4000)
+        page.get_by_text("Reconnecting. The page looks every second.").wait_for()
+        assert page.problems == []
+
+
+def test_whoever_is_logged_out_elsewhere_is_told_so(open_live_page: Any) -> None:
+    with open_live_page("/inbox/") as page:
+        page.locator("#live[data-state=live]").wait_for()
+        elsewhere(lambda: ConsoleSession.objects.update(ended_at=timezone.now()))
+        elsewhere(held, id=1)
+        page.locator("#live:not([data-state=live])").wait_for()
+        assert page.locator("[data-code]").count() == 0
+
+
+def test_what_expires_is_seen_to_expire(open_live_page: Any) -> None:
+    request = held(id=1)
+    ApprovalRequest.objects.update(expires_at=timezone.now() + timedelta(seconds=6))
+    with open_live_page(f"/inbox/{request.code}/") as page:
+        page.get_by_role("button", name="Approve", exact=True).wait_for()
+        page.locator("article [data-left].soon").wait_for()
+        page.get_by_text("This request has expired.").first.wait_for()
+        assert page.get_by_role("button", name="Approve", exact=True).count() == 0
+        assert page.problems == []
+
+
+def test_several_are_chosen_and_decided_together_with_keys_alone(open_live_page: Any) -> None:
+    made = [held(id=number) for number in range(2)]
+    other = held("delete_order", id=9)
+    with open_live_page("/inbox/") as page:
+        page.get_by_role("link", name=other.code).wait_for()
+        for key in ("j", "x", "j", "x"):
+            page.keyboard.press(key)
+        assert page.get_by_role("checkbox", name=f"Choose {other.code}").is_disabled()
+        page.get_by_role("button", name="Decide 2 chosen together").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Decide 2 together").wait_for()
+        page.keyboard.press("d")
+        page.keyboard.type("not in the change window")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="What became of them").wait_for()
+        assert page.get_by_text("Rejected.").count() == 2
+        assert page.problems == []
+    assert [state_of(request) for request in (*made, other)] == ["rejected", "rejected", "held"]
+
+
+def test_what_is_being_written_is_kept_while_the_request_moves(open_live_page: Any) -> None:
+    request = held(id=1)
+    with open_live_page(f"/inbox/{request.code}/") as page:
+        page.locator("#live[data-state=live]").wait_for()
+        page.locator("#reason").fill("because")
+        elsewhere(lambda: ApprovalRequest.objects.update(changed_at=timezone.now()))
+        page.get_by_text("This request has moved since you opened it.").wait_for()
+        assert page.locator("#reason").input_value() == "because"
+        page.get_by_role("button", name="Approve", exact=True).click()
+        page.get_by_text("has changed since you looked at it").wait_for()
+    assert state_of(request) == "held"
+
+
+def test_on_a_phone_two_large_buttons_are_below_the_whole_command(open_live_page: Any) -> None:
+    request = held(command="kubectl delete namespace production --wait=false " * 12)
+    with open_live_page(f"/inbox/{request.code}/", size="phone") as page:
+        command = page.locator("pre.whole").bounding_box()
+        approve = page.get_by_role("button", name="Approve", exact=True).bounding_box()
+        deny = page.get_by_role("button", name="Deny").bounding_box()
+        assert approve["y"] >= command["y"] + command["height"]
+        assert min(approve["height"], deny["height"]) >= 48
+        assert min(approve["width"], deny["width"]) >= 150
+        assert approve["y"] == deny["y"]
+        assert page.locator(".list").is_hidden()
+
+
+@pytest.mark.parametrize(("scheme", "size"), LOOKS)
+def test_every_page_of_it_can_be_read_by_everybody(open_live_page: Any, scheme: str, size: str) -> None:
+    rule = services.approval_rule_save(
+        name="refunds", stages=[{"name": "team", "needed": 2}, {"name": "owners", "owners": True}], max_uses=3,
+        max_window_seconds=3600, now=timezone.now(),
+    )  # fmt: skip
+    services.guardrail_save(name="refunds wait", effect="hold", approval_rule=rule, now=timezone.now())
+    high = services.approval_rule_save(name="high", risk="high", stages=[{"name": "sre"}], now=timezone.now())
+    services.guardrail_save(name="drops wait", effect="hold", approval_rule=high, now=timezone.now())
+    made = [held(order_id=4000 + number, amount="129.00", note="customer asked twice") for number in range(3)]
+    sql = held("run_sql", rule="drops wait", query="DELETE FROM orders\nWHERE created_at < '2020-01-01';")
+    grace = User.objects.create(username="grace", is_staff=True)
+    RoleGrant.objects.create(user=grace, role="approver")
+    grace = User.objects.get(pk=grace.pk)
+    services.request_decide(
+        request_id=made[0].pk, deciding=services.Deciding(user=grace), approve=True, now=timezone.now()
+    )
+    done = held("list_orders", rule="")
+    services.request_decide(
+        request_id=done.pk, deciding=services.Deciding(user=grace), approve=True, reason="fine", now=timezone.now()
+    )
+    looked = Looked(f"-{scheme}-{size}")
+    with open_live_page("/inbox/", scheme=scheme, size=size) as page:
+        page.get_by_role("link", name=sql.code).wait_for()
+        page.locator("#live[data-state=live]").wait_for()
+        looked.at(page, "inbox-list-many")
+        page.get_by_text("Filter", exact=True).click()
+        page.get_by_role("button", name="Show").wait_for()
+        looked.at(page, "inbox-filter")
+        page.goto("/inbox/?tab=all&tool=refund_*")
+        page.get_by_role("textbox", name="Keep it as").fill("Refunds")
+        page.get_by_role("button", name="Keep").click()
+        page.get_by_role("link", name="Refunds", exact=True).wait_for()
+        looked.at(page, "inbox-filter-kept")
+        page.goto(f"/inbox/{made[0].code}/")
+        page.get_by_role("heading", name="Decide", exact=True).wait_for()
+        looked.at(page, "inbox-stages")
+        page.goto(f"/inbox/{sql.code}/")
+        page.get_by_role("heading", name="Why it was stopped").wait_for()
+        looked.at(page, "inbox-high")
+        page.goto(f"/inbox/{done.code}/")
+        page.get_by_role("heading", name="What became of it").wait_for()
+        looked.at(page, "inbox-approved")
+        page.goto(f"/inbox/together/?code={made[1].code}&code={made[2].code}")
+        page.get_by_role("button", name="Approve all 2").wait_for()
+        looked.at(page, "inbox-together")
+        page.get_by_role("button", name="Approve all 2").click()
+        page.get_by_role("heading", name="What became of them").wait_for()
+        looked.at(page, "inbox-together-results")
+        page.goto("/inbox/figures/")
+        page.get_by_role("heading", name="By rule").wait_for()
+        looked.at(page, "inbox-figures")
+        page.goto("/inbox/")
+        page.keyboard.press("?")
+        page.get_by_role("heading", name="Keys").wait_for()
+        looked.at(page, "inbox-help")
+        assert page.problems == []
+    looked.assert_fine()
