@@ -237,6 +237,19 @@ class TestWebhook:
             webhook.send(NOTICE, hook.url, Secret(HOOK_SECRET.encode()), ("10.0.0.0/8",))
         assert hook.asked == 0
 
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "0.0.0.0",
+            "169.254.169.254", "168.63.129.16", "10.0.0.1", "192.168.1.1", "100.64.0.1", "2130706433", "127.1",
+        ],
+    )  # fmt: skip
+    def test_no_private_place_is_reached_whatever_it_is_called(self, hook: Hook, host: str) -> None:
+        port = hook.url.partition("127.0.0.1:")[2].partition("/")[0]
+        with pytest.raises(NotSent):
+            webhook.send(NOTICE, f"https://{host}:{port}/", Secret(HOOK_SECRET.encode()), ())
+        assert hook.asked == 0
+
     @pytest.mark.parametrize("target", ["", "hook", "ftp://a.example/", "https://u:p@a.example/", "http://a.example/"])
     def test_what_cannot_be_reached_is_refused(self, target: str) -> None:
         problem = webhook.refusal(target, "s", ())
