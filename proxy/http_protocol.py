@@ -59,6 +59,28 @@ _strangers: WeakKeyDictionary[ServerState, dict[str, dict[GatewayProtocol, None]
 class GatewayProtocol(HttpToolsProtocol):
     """One client connection; name it in uvicorn's `--http`."""
 
+    # Beside those of uvicorn's class: a dictionary that both filled would be one of its own for each connection, and
+    # thousands of connections may wait.
+    __slots__ = (
+        "_begun",
+        "_body_bytes",
+        "_due",
+        "_head_bytes",
+        "_heads",
+        "_held",
+        "_is_between",
+        "_is_in_head",
+        "_learned",
+        "_may_remember",
+        "_next",
+        "_place",
+        "_repeated",
+        "_strangers",
+        "_timer",
+        "_waiter",
+        "_worker",
+    )
+
     def __init__(
         self,
         config: Config,
