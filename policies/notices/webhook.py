@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from accounts import addresses, outbound
@@ -108,11 +109,16 @@ def refused(answer: outbound.Answer) -> NotSent:
 
 
 def asked_pause(answer: outbound.Answer) -> float | None:
-    """Return the seconds of Retry-After, no more than an hour; a date there counts as nothing, our pauses grow."""
+    """Return the seconds of Retry-After (RFC 9110, section 10.2.3), no more than an hour; None where there is none."""
     asked = answer.headers.get("retry-after", "")
-    if not (asked.isascii() and asked.isdecimal() and len(asked) < 7):
+    if asked.isascii() and asked.isdecimal() and len(asked) < 10:
+        return float(min(int(asked), MAX_PAUSE_SECONDS))
+    try:
+        until = parsedate_to_datetime(asked[:100])
+    except ValueError:
         return None
-    return float(min(int(asked), MAX_PAUSE_SECONDS))
+    left = until.replace(tzinfo=until.tzinfo or UTC).timestamp() - time.time()
+    return min(max(left, 0.0), MAX_PAUSE_SECONDS)
 
 
 def refusal(target: str, secret: str | None, allowed_networks: Sequence[str]) -> tuple[str, str] | None:

@@ -222,7 +222,15 @@ class TestWebhook:
 
     @pytest.mark.parametrize(
         ("asked", "seconds"),
-        [("120", 120.0), ("999999", 3600.0), ("-1", None), ("soon", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)],
+        [
+            ("120", 120.0),
+            ("999999", 3600.0),
+            ("-1", None),
+            ("soon", None),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+            ("Fri, 31 Dec 2999 23:59:59 GMT", 3600.0),
+            ("Fri, 99 Dec 2999 23:59:59 GMT", None),
+        ],
     )
     def test_the_pause_that_it_asks_for_is_bounded(self, hook: Hook, asked: str, seconds: float | None) -> None:
         hook.answer_next(503, retry_after=asked)
