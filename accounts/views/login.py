@@ -17,6 +17,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -25,7 +26,7 @@ from django.views.decorators.http import require_POST
 from accounts import proofs
 from accounts.attempts import Busy, alone
 from accounts.console_sessions import enter, leave
-from accounts.login_ways import login_ways
+from accounts.login_ways import REQUESTERS_PATH, login_ways
 from accounts.models import User
 from accounts.services import factors
 
@@ -48,6 +49,9 @@ class LoginView(View):
         next_path = proofs.local_path(request.GET.get("next", ""))
         if request.user.is_authenticated and admin.site.has_permission(request):
             return HttpResponseRedirect(next_path)
+        if request.user.is_authenticated:
+            sentence = 'You are logged in without a role in this console. <a href="{}">What you have asked for</a>'
+            messages.info(request, format_html(sentence, REQUESTERS_PATH))
         return _page(request, PasswordLoginForm(request), next_path)
 
     @method_decorator(axes_dispatch)

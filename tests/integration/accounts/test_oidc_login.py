@@ -811,6 +811,7 @@ def test_without_a_role_one_is_let_in_to_ones_own_requests_alone(client, place):
     user = User.objects.get()
     assert (user.is_staff, user.role_names, user.get_all_permissions()) == (False, [], set())
     assert not is_in(client)
+    assert b'<a href="/approvals/">What you have asked for</a>' in client.get("/admin/login/").content
     for closed in ("/inbox/", "/api/v1/approvals/", "/api/v1/connections/", "/api/v1/metrics/"):
         assert client.get(closed).status_code == 403, closed
 
