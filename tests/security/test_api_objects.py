@@ -25,6 +25,7 @@ from accounts.rest_authentication import WRITE_METHODS
 from accounts.scopes import SCOPES
 from accounts.services import api_token_create
 from gateway_project.urls import router
+from policies.models import SlackIdentity
 from tests.security.routes import SOME_ID, Route, routes
 from tests.security.rows import row_of
 
@@ -38,7 +39,7 @@ OF_OBJECTS = {
 RESOURCES = {basename: view for basename, view in OF_OBJECTS.items() if getattr(view, "queryset", None) is not None}
 WITHOUT_ROWS = {"provider-preset", "guardrail-pack"}
 """Resources that are part of the program and the same for everybody."""
-OWNED = {"api-token": ApiToken, "login": ConsoleSession}
+OWNED = {"api-token": ApiToken, "login": ConsoleSession, "slack-link": SlackIdentity}
 """Resources of which everybody has some of their own."""
 VERBS = ("GET", "HEAD", *WRITE_METHODS)
 STRANGE = (
