@@ -19,7 +19,6 @@ HERE = Path(__file__).parent
 WORK = HERE.parent / ".work"
 SDKS = HERE.parent / "clients"
 FOR_EVER = math.inf
-LEGS_SECONDS = 500.0
 
 Install = Callable[[Path], list[str]]
 """Installs a client and returns the command of its driver; takes a folder for the run. Raises ToolMissing."""
@@ -30,16 +29,17 @@ class Client:
     """One real client.
 
     `cancel` says what the gateway learns when a program takes a call back: `withdrawn` when it is told, `left` when
-    the connection is closed, `unnoticed` when the client goes on listening. `dropped` says what the client does when it
-    loses the connection of a held call: `resumes`, or `notices`, at once or when it gives up.
+    nothing runs before the same call comes again, `unnoticed` when the call runs once it is approved, as for a client
+    that has lost its connection. `dropped` says what the client does when it loses the connection of a held call:
+    `resumes`, `notices`, at once or when it gives up, or `hangs` for ever, until the program takes the call back.
     """
 
     name: str
     version: str
     install: Install
     held: float
-    cancel: str
     gives_up: float = FOR_EVER
+    cancel: str = "left"
     dropped: str = "notices"
 
     @property
@@ -91,88 +91,44 @@ def _bridged(path: str, *arguments: str) -> Install:
     return install
 
 
+MCP1 = _python("drive_mcp1.py", SDKS / "py1.txt", at="py1")
+MCP2 = _python("drive_mcp2.py", SDKS / "py2.txt", at="py2")
+FASTMCP = _python("drive_fastmcp.py", HERE / "fastmcp.txt", at="fastmcp")
+LANGCHAIN = _python("drive_langchain.py", HERE / "langchain.txt", at="langchain")
+AGENTS = HERE / "openai_agents.txt"
+PYDANTIC_AI = _python("drive_pydantic_ai.py", HERE / "pydantic_ai.txt", at="pydantic_ai")
+TS2_VERSION = "@modelcontextprotocol/client 2.4.0"
+AI_SDK = _node("drive_ai_sdk.mjs", HERE, at="npm-approvals")
+TS1 = _node("drive_ts1.mjs", SDKS, at="npm")
+REMOTE = _bridged("mcp-remote/dist/proxy.js", "{url}", "--transport", "http-only")
+SUPERGATEWAY = _bridged("supergateway/dist/index.js", "--logLevel", "none", "--streamableHttp", "{url}")
+
+
+def _ts2(era: str) -> Install:
+    return _node("drive_ts2.mjs", SDKS, at="npm", arguments=[era])
+
+
+def _agents(*seconds: str) -> Install:
+    return _python("drive_openai_agents.py", AGENTS, at="openai_agents", arguments=seconds)
+
+
 CLIENTS = [
-    Client("Python SDK 1", "mcp 1.30.0", _python("drive_mcp1.py", SDKS / "py1.txt", at="py1"), FOR_EVER, "unnoticed"),
-    Client("Python SDK 2", "mcp 2.3.0", _python("drive_mcp2.py", SDKS / "py2.txt", at="py2"), FOR_EVER, "left"),
-    Client(
-        "TypeScript SDK 1",
-        "@modelcontextprotocol/sdk 1.32.2",
-        _node("drive_ts1.mjs", SDKS, at="npm"),
-        50.0,
-        "withdrawn",
-        60.0,
-    ),
-    Client(
-        "TypeScript SDK 2, legacy",
-        "@modelcontextprotocol/client 2.4.0",
-        _node("drive_ts2.mjs", SDKS, at="npm", arguments=["legacy"]),
-        50.0,
-        "withdrawn",
-        60.0,
-    ),
-    Client(
-        "TypeScript SDK 2, auto",
-        "@modelcontextprotocol/client 2.4.0",
-        _node("drive_ts2.mjs", SDKS, at="npm", arguments=["auto"]),
-        50.0,
-        "left",
-        60.0,
-    ),
-    Client(
-        "FastMCP", "fastmcp-slim 4.2.1", _python("drive_fastmcp.py", HERE / "fastmcp.txt", at="fastmcp"), 285.0, "left"
-    ),
-    Client(
-        "LangChain adapter",
-        "langchain-mcp-adapters 0.3.2",
-        _python("drive_langchain.py", HERE / "langchain.txt", at="langchain"),
-        FOR_EVER,
-        "left",
-    ),
-    Client(
-        "OpenAI Agents SDK",
-        "openai-agents 0.24.0",
-        _python("drive_openai_agents.py", HERE / "openai_agents.txt", at="openai_agents"),
-        FOR_EVER,
-        "left",
-        5.0,
-    ),
-    Client(
-        "OpenAI Agents SDK, 3600 s",
-        "openai-agents 0.24.0",
-        _python("drive_openai_agents.py", HERE / "openai_agents.txt", at="openai_agents", arguments=["3600"]),
-        FOR_EVER,
-        "left",
-    ),
-    Client(
-        "PydanticAI",
-        "pydantic-ai-slim 2.68.0",
-        _python("drive_pydantic_ai.py", HERE / "pydantic_ai.txt", at="pydantic_ai"),
-        285.0,
-        "left",
-        300.0,
-    ),
-    Client(
-        "AI SDK",
-        "@ai-sdk/mcp 2.0.99",
-        _node("drive_ai_sdk.mjs", HERE, at="npm-approvals"),
-        FOR_EVER,
-        "left",
-    ),
-    Client("Inspector, legacy", "inspector 2.12.0", _inspector(), 50.0, "left", 60.0),
-    Client("Inspector, auto", "inspector 2.12.0", _inspector("--protocol-era", "auto"), FOR_EVER, "unnoticed"),
-    Client(
-        "mcp-remote in Python SDK 1",
-        "mcp-remote 0.15.1",
-        _bridged("mcp-remote/dist/proxy.js", "{url}", "--transport", "http-only"),
-        50.0,
-        "unnoticed",
-    ),
-    Client(
-        "supergateway in Python SDK 1",
-        "supergateway 4.0.0",
-        _bridged("supergateway/dist/index.js", "--logLevel", "none", "--streamableHttp", "{url}"),
-        50.0,
-        "unnoticed",
-        60.0,
-    ),
+    Client("Python SDK 1", "mcp 1.30.0", MCP1, FOR_EVER, cancel="unnoticed", dropped="resumes"),
+    Client("Python SDK 2", "mcp 2.3.0", MCP2, FOR_EVER),
+    Client("TypeScript SDK 1", "@modelcontextprotocol/sdk 1.32.2", TS1, 50.0, 60.0, "withdrawn", "resumes"),
+    Client("TypeScript SDK 2, legacy", TS2_VERSION, _ts2("legacy"), 50.0, 60.0, "withdrawn", "resumes"),
+    # Ten legs, each shorter than the 60 seconds after which it gives one up.
+    Client("TypeScript SDK 2, auto", TS2_VERSION, _ts2("auto"), 500.0),
+    Client("FastMCP", "fastmcp-slim 4.2.1", FASTMCP, 285.0, 300.0),
+    # It ends its session with a call that is taken back: what is left of the call runs for nobody.
+    Client("LangChain adapter", "langchain-mcp-adapters 0.3.2", LANGCHAIN, FOR_EVER, dropped="resumes"),
+    Client("OpenAI Agents SDK", "openai-agents 0.24.0", _agents(), FOR_EVER, 5.0),
+    Client("OpenAI Agents SDK, 3600 s", "openai-agents 0.24.0", _agents("3600"), FOR_EVER),
+    Client("PydanticAI", "pydantic-ai-slim 2.68.0", PYDANTIC_AI, 285.0, 300.0),
+    Client("AI SDK", "@ai-sdk/mcp 2.0.99", AI_SDK, FOR_EVER, dropped="hangs"),
+    Client("Inspector, legacy", "inspector 2.12.0", _inspector(), 50.0, 60.0, "unnoticed", "resumes"),
+    # A task, which runs whether its client asks for it or not.
+    Client("Inspector, auto", "inspector 2.12.0", _inspector("--protocol-era", "auto"), FOR_EVER, cancel="unnoticed"),
+    Client("mcp-remote in Python SDK 1", "mcp-remote 0.15.1", REMOTE, 50.0, cancel="unnoticed", dropped="resumes"),
+    Client("supergateway in Python SDK 1", "supergateway 4.0.0", SUPERGATEWAY, 50.0, 60.0, "unnoticed", "resumes"),
 ]

@@ -20,6 +20,9 @@ async def connect(url: str, headers: dict[str, str]) -> AsyncIterator[Call]:
             try:
                 result = await toolset.direct_call_tool(tool, arguments)
             except ModelRetry as error:
+                if error.__cause__ is not None:
+                    # Not what the server has said.
+                    raise error.__cause__ from None
                 return True, str(error)
             return False, result["result"] if isinstance(result, dict) else str(result)
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ SLUG = "accounts"
 TOOLS = 2
 STARTING_AT_A_TIME = 3
 READY_SECONDS = 120.0
+QUIT_SECONDS = 10.0
 SPARE_SECONDS = 30.0
 """How much later than expected anything may come on a busy machine."""
 LEFT_SECONDS = 3.0
@@ -62,9 +63,13 @@ class Cell:
         """The ways in which its calls may end."""
         if self.decision == "cancelled":
             return [["cancelled"] if self.client.cancel == "unnoticed" else ["cancelled", "result"]]
-        if self.decision == "dropped":
-            return [["result"] if self.client.dropped == "resumes" else ["gave up", "result"]]
         held = self.client.held if self.held is None else self.held
+        if self.decision == "dropped":
+            if self.client.dropped == "resumes":
+                return [["result"]]
+            first = "cancelled" if self.client.dropped == "hangs" else "gave up"
+            left = self.seconds - CUT_SECONDS
+            return [[first, *way] for way in possible(held=held, gives_up=self.client.gives_up, decided_at=left)]
         ending = "result" if self.decision == "approved" else self.decision
         return possible(held=held, gives_up=self.client.gives_up, decided_at=self.seconds, decision=ending)
 
@@ -204,7 +209,7 @@ class Bench:
 
     @asynccontextmanager
     async def line(self) -> AsyncIterator[Line]:
-        """Yield a line to the gateway."""
+        """Yield a line to the gateway of its own."""
         line = Line(self.gateway.port)
         server = await line.serve()
         try:
@@ -221,34 +226,23 @@ class Bench:
         position = next(place for place, word in enumerate(command) if "drive_" in word) + 1
         command[position:position] = [f"http://127.0.0.1:{port}/mcp/{SLUG}", token, json.dumps(dict(cell.headers))]
         bare = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        with (self.folder / f"{cell.id}.log").open("wb") as log:
+        pipe, path = asyncio.subprocess.PIPE, self.folder / f"{cell.id}.log"
+        async with AsyncExitStack() as stack:
+            log = stack.enter_context(path.open("wb"))
             async with self._starting:
                 process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=log,
-                    env=bare,
-                    start_new_session=True,
+                    *command, stdin=pipe, stdout=pipe, stderr=log, env=bare, start_new_session=True
                 )
+                stack.push_async_callback(_ended, process)
                 lines = Lines(process)
-                try:
-                    said = await lines.said(seconds=READY_SECONDS)
-                except TimeoutError:
-                    said = {"text": "it was not ready in time"}
-            try:
-                if said.get("said") != "ready":
-                    raise DriverFailed(f"{said.get('text')}: {_last(self.folder / f'{cell.id}.log')}")
-                yield lines
-                await lines.order(do="quit")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(10):
-                        await process.wait()
-            finally:
-                # Its own process group: programs that the driver has started as well.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                said = await lines.said(seconds=READY_SECONDS)
+            if said["said"] != "ready":
+                raise DriverFailed(f"{said['text']}: {_last(path)}")
+            yield lines
+            await lines.order(do="quit")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIT_SECONDS):
+                    await process.wait()
 
     # Cells.
 
@@ -256,11 +250,12 @@ class Bench:
         """Play one cell."""
         measured = Measured(cell)
         try:
-            async with self.line() as line:
-                port = line.port if cell.decision == "dropped" else self.gateway.port
-                async with self.driver(cell, port) as lines:
-                    await self._play(cell, lines, measured, line)
-        except (DriverFailed, TimeoutError, AssertionError) as error:
+            async with AsyncExitStack() as stack:
+                line = await stack.enter_async_context(self.line()) if cell.decision == "dropped" else None
+                lines = await stack.enter_async_context(self.driver(cell, line.port if line else self.gateway.port))
+                await self._play(cell, lines, measured, line)
+        except Exception as error:
+            # One cell that cannot be played is told in the table, and spoils no other.
             measured.problem = f"{type(error).__name__}: {error}"
         measured.requests, measured.executions = len(self.requests(cell)), self.executions(cell)
         print(f"{cell.id}: {shown(measured.endings)}", flush=True)
@@ -270,7 +265,7 @@ class Bench:
         tool = "transfer_soon" if cell.decision == "expired" else "transfer"
         await lines.order(do="call", tool=tool, arguments={"cell": cell.id})
 
-    async def _play(self, cell: Cell, lines: Lines, measured: Measured, line: Line) -> None:
+    async def _play(self, cell: Cell, lines: Lines, measured: Measured, line: Line | None) -> None:
         if cell.decision == "cancelled":
             await self._cancel(cell, lines, measured)
             return
@@ -279,10 +274,10 @@ class Bench:
         decided = asyncio.create_task(self._decide_later(cell, line))
         try:
             while True:
-                said = await lines.said(seconds=max(cell.seconds, cell.client.gives_up_at_last) + SPARE_SECONDS)
+                said = await self._said(cell, lines)
                 ending = _ending(cell, said, time.monotonic() - began)
                 measured.endings.append(ending)
-                if ending.kind not in {"pending", "gave up"} or len(measured.endings) > 2 * AT_ONCE:
+                if ending.kind not in {"pending", "gave up", "cancelled"} or len(measured.endings) > 2 * AT_ONCE:
                     break
                 if len(measured.endings) >= AT_ONCE:
                     await decided
@@ -293,9 +288,18 @@ class Bench:
         finally:
             decided.cancel()
 
-    async def _decide_later(self, cell: Cell, line: Line) -> None:
+    async def _said(self, cell: Cell, lines: Lines) -> dict[str, Any]:
+        """Return how the call ended; one whose client hangs is taken back."""
+        if cell.decision == "dropped" and cell.client.dropped == "hangs":
+            try:
+                return await lines.said(seconds=2 * cell.seconds)
+            except TimeoutError:
+                await lines.order(do="cancel")
+        return await lines.said(seconds=max(cell.seconds, cell.client.gives_up_at_last) + SPARE_SECONDS)
+
+    async def _decide_later(self, cell: Cell, line: Line | None) -> None:
         request = await self.opened(cell)
-        if cell.decision == "dropped":
+        if line is not None:
             await asyncio.sleep(CUT_SECONDS)
             line.cut()
             await asyncio.sleep(cell.seconds - CUT_SECONDS)
@@ -327,6 +331,13 @@ class Bench:
                 return
             await self._call(cell, lines)
         measured.endings.append(_ending(cell, await lines.said(seconds=SPARE_SECONDS), time.monotonic() - began))
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """End the process and all that it has started: they are a process group of their own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 class DriverFailed(Exception):

@@ -11,11 +11,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 AT_ONCE: Final = 3
 LEARNED_SHARE: Final = 0.8
-"""A client that has given up twice is held for this share of its patience."""
+"""A client that has given up twice after about the same time is held for this share of it."""
 SLACK_SECONDS: Final = 1.0
 """A decision this close to the end of a call may come before it or after it."""
 
@@ -55,7 +56,9 @@ def kind_of(cell: str, *, is_error: bool, text: str) -> str:
     return "other"
 
 
-def predicted(*, held: float, gives_up: float, decided_at: float, decision: str = "result") -> list[str]:
+def predicted(
+    *, held: float, gives_up: float, decided_at: float, decision: str = "result", learned_after: int = 2
+) -> list[str]:
     """Return how the calls end, one after the other, when the decision comes after `decided_at` seconds.
 
     Args:
@@ -63,11 +66,12 @@ def predicted(*, held: float, gives_up: float, decided_at: float, decision: str 
         gives_up: after how long the client gives up, whatever the gateway does.
         decided_at: when the decision is made.
         decision: what ends the last call.
+        learned_after: how often the client has to give up before the gateway knows.
     """
     kinds: list[str] = []
     now = 0.0
     while len(kinds) < AT_ONCE:
-        learned = LEARNED_SHARE * gives_up if kinds.count("gave up") >= 2 else math.inf
+        learned = LEARNED_SHARE * gives_up if kinds.count("gave up") >= learned_after else math.inf
         ends = min(held, gives_up, learned)
         if decided_at < now + ends:
             break
@@ -80,10 +84,20 @@ def predicted(*, held: float, gives_up: float, decided_at: float, decision: str 
 
 
 def possible(*, held: float, gives_up: float, decided_at: float, decision: str = "result") -> list[list[str]]:
-    """Return every way in which the calls may end: a decision may just beat the end of a call, or just not."""
+    """Return every way in which the calls may end, the likeliest first.
+
+    A decision may just beat the end of a call, or just not. And two calls teach the gateway something only when they
+    ended after much the same time, which on a busy machine they do not always.
+    """
     ways: list[list[str]] = []
-    for moved in (0.0, -SLACK_SECONDS, SLACK_SECONDS):
-        way = predicted(held=held, gives_up=gives_up, decided_at=decided_at + moved, decision=decision)
+    for moved, learned_after in product((0.0, -SLACK_SECONDS, SLACK_SECONDS), (2, AT_ONCE)):
+        way = predicted(
+            held=held,
+            gives_up=gives_up,
+            decided_at=decided_at + moved,
+            decision=decision,
+            learned_after=learned_after,
+        )
         if way not in ways:
             ways.append(way)
     return ways

@@ -42,6 +42,11 @@ def test_a_decision_at_the_very_end_of_a_call_may_come_on_either_side_of_it() ->
     assert possible(held=math.inf, gives_up=5, decided_at=5) == [["gave up", "result"], ["result"]]
 
 
+def test_calls_that_end_after_different_times_may_teach_nothing() -> None:
+    ways = possible(held=math.inf, gives_up=5, decided_at=30)
+    assert ways == [["gave up", "gave up", "pending", "result"], ["gave up", "gave up", "gave up", "result"]]
+
+
 def test_only_the_words_that_were_sent_count() -> None:
     assert kind_of("a", is_error=True, text=PENDING) == "pending"
     assert kind_of("a", is_error=False, text=PENDING) == "other"
