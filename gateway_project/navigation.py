@@ -46,6 +46,8 @@ _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Access grants", "how_to_reg", "policies", "accessgrant"),
             ("Guardrails", "shield", "policies", "guardrail"),
             ("Approval rules", "how_to_vote", "policies", "approvalrule"),
+            ("Client budgets", "hourglass_top", "policies", "clientbudget"),
+            ("Client patiences", "hourglass_bottom", "policies", "clientpatience"),
             ("Approval requests", "pending_actions", "policies", "approvalrequest"),
             ("Delegations", "switch_account", "policies", "approvaldelegation"),
             ("Notification channels", "notifications", "policies", "noticechannel"),

@@ -283,8 +283,10 @@ class ClientPatience(models.Model):
     connection = models.ForeignKey("connections.Connection", on_delete=models.CASCADE, related_name="patience")
     client_name = models.CharField(max_length=200, blank=True)
     user_agent = models.CharField(max_length=300, blank=True)
-    gave_up_seconds = models.FloatField(null=True, help_text="When it last gave up.")
-    budget_seconds = models.FloatField(null=True, help_text="How long to hold it from now on.")
+    gave_up_seconds = models.FloatField(null=True, blank=True, help_text="When it last gave up.")
+    budget_seconds = models.FloatField(
+        null=True, blank=True, help_text="How long to hold it from now on, in seconds; empty: as long as was learned."
+    )
     is_fixed = models.BooleanField(default=False, help_text="Set by a person; no longer learned.")
     changed_at = models.DateTimeField(default=timezone.now)
 

@@ -12,6 +12,8 @@ from .models import (
     ApprovalRequest,
     ApprovalRule,
     BackTest,
+    ClientBudget,
+    ClientPatience,
     Guardrail,
     MaskingPattern,
     NoticeChannel,
@@ -112,6 +114,20 @@ def slack_identities_visible_to(*, user: User) -> QuerySet[SlackIdentity]:
     """Return the links to Slack that `user` may see: their own without a permission, everybody's with it."""
     links = SlackIdentity.objects.select_related("user")
     return links if user.has_perm("policies.view_slackidentity") else links.filter(user=user)
+
+
+def client_budgets_visible_to(*, user: User) -> QuerySet[ClientBudget]:
+    """Return for how long kinds of clients are held, as far as `user` may see that."""
+    if not user.has_perm("policies.view_clientbudget"):
+        return ClientBudget.objects.none()
+    return ClientBudget.objects.select_related("connection")
+
+
+def patiences_visible_to(*, user: User) -> QuerySet[ClientPatience]:
+    """Return the single clients of which it is known how long they wait, as far as `user` may see them."""
+    if not user.has_perm("policies.view_clientpatience"):
+        return ClientPatience.objects.none()
+    return ClientPatience.objects.select_related("connection", "principal")
 
 
 def notice_channels_visible_to(*, user: User) -> QuerySet[NoticeChannel]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .approvals import ApprovalDelegationAdmin, ApprovalRequestAdmin, ApprovalRuleAdmin
 from .back_tests import BackTestAdmin
 from .chats import SlackIdentityAdmin
+from .client_waiting import ClientBudgetAdmin, ClientPatienceAdmin
 from .drafts import PolicyDraftAdmin
 from .notices import NoticeChannelAdmin, NoticeDeliveryAdmin
 from .policy_tests import PolicyTestAdmin
@@ -17,6 +18,8 @@ __all__ = [
     "ApprovalRequestAdmin",
     "ApprovalRuleAdmin",
     "BackTestAdmin",
+    "ClientBudgetAdmin",
+    "ClientPatienceAdmin",
     "GuardrailAdmin",
     "MaskingPatternAdmin",
     "NoticeChannelAdmin",

@@ -19,7 +19,6 @@ from policies.models import (
     ApprovalRule,
     ApprovalUse,
     ApprovalView,
-    ClientPatience,
 )
 
 from . import stages as stages_form
@@ -129,16 +128,6 @@ class ApprovalViewAdmin(EvidenceAdmin):
     list_display = ["request", "user", "address", "at"]
     list_select_related = ["request", "user"]
     search_fields = ["request__code", "user__username"]
-
-
-@admin.register(ClientPatience)
-class ClientPatienceAdmin(EvidenceAdmin):
-    """How long clients wait before they give up."""
-
-    list_display = ["client_name", "user_agent", "connection", "gave_up_seconds", "budget_seconds", "changed_at"]
-    list_filter = ["connection"]
-    list_select_related = ["connection"]
-    search_fields = ["client_name", "user_agent"]
 
 
 @admin.register(ApprovalDelegation)

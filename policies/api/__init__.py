@@ -6,6 +6,7 @@ from .approval_people import ApprovalDelegationViewSet
 from .approvals import ApprovalRequestViewSet, ApprovalRuleViewSet
 from .back_tests import BackTestViewSet
 from .chats import SlackIdentityViewSet
+from .client_waiting import ClientBudgetViewSet, ClientPatienceViewSet
 from .drafts import PolicyDraftViewSet
 from .least_privilege import LeastPrivilegeTableView, LeastPrivilegeView
 from .notices import NoticeChannelViewSet, NoticeDeliveryViewSet, NoticePreferenceView
@@ -21,6 +22,8 @@ __all__ = [
     "ApprovalRequestViewSet",
     "ApprovalRuleViewSet",
     "BackTestViewSet",
+    "ClientBudgetViewSet",
+    "ClientPatienceViewSet",
     "GuardrailPackViewSet",
     "GuardrailViewSet",
     "LeastPrivilegeTableView",
