@@ -30,6 +30,8 @@ MOST_COUNTED = 1_000
 """Up to here requests are counted; of more it is said that there are more."""
 MOST_TOGETHER = 20
 """So many requests are decided together at most: each of them is shown in full first."""
+MOST_TEXTS = 10
+"""So many arguments of several lines, such as a query or a script, are shown line by line as well."""
 LIVE = timedelta(seconds=25)
 """A client that was seen so lately still waits."""
 TABS = {"mine": "For me", "groups": "My groups", "all": "All", "history": "History", "own": "Asked by me"}
@@ -250,8 +252,11 @@ def what_runs(request: ApprovalRequest) -> dict[str, Any]:
     # A lone surrogate is no character that a page could be sent with; as JSON wrote it, it can.
     text = text.encode("utf-8", "backslashreplace").decode()
     hidden = text + request.name + request.client_name + request.justification
+    given = request.arguments if isinstance(request.arguments, dict) else {}
+    lines = [(place, value) for place, value in given.items() if isinstance(value, str) and "\n" in value]
     return {
         "arguments": text,
+        "texts": lines[:MOST_TEXTS],
         "unseen": len(UNSEEN.findall(hidden)) + len(_ESCAPED.findall(text)),
         "is_mixed": is_mixed(request.name),
     }

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.db import connection, connections
 from django.utils import timezone
@@ -240,6 +241,10 @@ def test_the_database_rings_for_a_new_request_and_for_whatever_moves_it(alice: P
     assert rings() == [str(request.pk)]
     ApprovalRequest.objects.filter(pk=request.pk).update(state="cancelled")
     assert rings() == [str(request.pk)]
+
+
+def test_redis_is_not_asked() -> None:
+    assert get_channel_layer(consumers.InboxConsumer.channel_layer_alias) is None
 
 
 def rings() -> list[str]:

@@ -302,6 +302,13 @@ class TestOne:
         assert claimed is not None
         assert "claimed, not begun" in browser.get(f"/inbox/{request.code}/").content.decode()
 
+    def test_arguments_of_several_lines_are_shown_line_by_line_as_well(self, browser: Client, held: Any) -> None:
+        request = held(arguments={"query": "DELETE\nFROM orders\u202e", "note": "one line"})
+        found = browser.get(f"/inbox/{request.code}/")
+        assert found.context["texts"] == [("query", "DELETE\nFROM orders\u202e")]
+        assert "query, line by line" in found.content.decode()
+        assert "\u202e" not in found.content.decode()
+
     def test_stages_that_cannot_be_read_show_a_page_and_let_nobody_decide(self, browser: Client, held: Any) -> None:
         request = held()
         ApprovalRequest.objects.update(stages={"a": 1})
