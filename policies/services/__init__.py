@@ -11,7 +11,6 @@ from .approval_uses import Claimed, request_kept, use_claim, use_release, uses_r
 from .approvals import (
     OPEN,
     HeldCall,
-    awaited_of,
     is_asked_for_by,
     may_withdraw,
     request_break_glass,
@@ -23,10 +22,7 @@ from .approvals import (
     requests_escalate,
     requests_expire,
     requests_waiting,
-    seat_of,
-    stages_of,
     view_of,
-    why_not,
 )
 from .back_tests import (
     BackTestEnded,
@@ -51,7 +47,7 @@ from .notice_channels import (
     notice_channel_test,
     signing_secret_of,
 )
-from .notice_delivery import NothingToRetry, deliveries_send, delivery_retry, notices_forget
+from .notice_delivery import NothingToRetry, deliveries_send, delivery_retry, notices_forget, sending
 from .notice_people import notice_preference_save, push_subscribe, push_unsubscribe
 from .notice_spreading import outbox_spread, overdue_reviews_note, wishes_of
 from .notices import notify, reminders_note
@@ -59,6 +55,7 @@ from .patience import client_budget_delete, client_budget_save, patience_learn, 
 from .publishing import Publisher
 from .questions import question_answer, question_ask
 from .reviews import emergencies, request_review, reviews_due, reviews_overdue, why_not_review
+from .seats import awaited_of, seat_of, stages_of, why_not
 from .versions import (
     AlreadyPublished,
     DocumentOutdated,
@@ -162,6 +159,7 @@ __all__ = [
     "run_owe",
     "run_pay",
     "seat_of",
+    "sending",
     "signing_secret_of",
     "stages_of",
     "use_claim",

@@ -23,7 +23,6 @@ from accounts.models import Principal, User
 from policies.approval_errors import (
     BeyondTerms,
     CannotBeHeld,
-    DecidedAlready,
     Moved,
     NotAnApprover,
     NotPending,
@@ -32,13 +31,14 @@ from policies.approval_errors import (
     TooManyPending,
 )
 from policies.engine import approving
-from policies.engine.approving import Awaited, Barred, Seat, Stage
+from policies.engine.approving import Seat, Stage
 from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, ApprovalRule, ApprovalView, Guardrail
 from policies.notices.message import Event
 
 from .approval_seal import seal_body
 from .deciders import Deciding, approver_of, desk_of, is_stopped, may_decide_at_all
 from .notices import notify
+from .seats import own_of, seat_of, stages_of, what_became
 
 State = ApprovalRequest.State
 Verdict = ApprovalDecision.Verdict
@@ -158,6 +158,15 @@ def refuse_floods(principal: Principal, connection_id: UUID) -> None:
     Raises:
         TooManyPending: as many wait as may.
     """
+    _look_for_floods(principal, connection_id)
+    # Of those that pass the first look at the same moment, only as many as may wait pass the second.
+    with database.cursor() as cursor:
+        for key in (principal.pk, connection_id):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key.int >> 64 & (1 << 63) - 1])
+    _look_for_floods(principal, connection_id)
+
+
+def _look_for_floods(principal: Principal, connection_id: UUID) -> None:
     pending = ApprovalRequest.objects.filter(state=State.HELD)
     if pending.filter(principal=principal).count() >= settings.WARDGATE_APPROVALS_PER_PRINCIPAL:
         raise TooManyPending("You have as many requests waiting as you may have. Wait for a decision.")
@@ -186,82 +195,6 @@ def take_terms(request: ApprovalRequest, rule: ApprovalRule | None, now: datetim
 def new_code() -> str:
     """Return a code for a request, short enough to be told over the phone."""
     return "APR-" + "".join(secrets.choice(_ALPHABET) for _ in range(6))
-
-
-def stages_of(request: ApprovalRequest) -> tuple[Stage, ...]:
-    """Return the stages of a request; what cannot be read names nobody, so that nobody decides."""
-    try:
-        return approving.read_stages(request.stages)
-    except approving.StagesRefused:
-        return (Stage("Unreadable", approving.MAX_NEEDED, users=frozenset({-1})),)
-
-
-def why_not(
-    request: ApprovalRequest, deciding: Deciding, *, now: datetime
-) -> NotPending | OwnRequest | NotAnApprover | DecidedAlready | None:
-    """Return why this person may not decide about the request now; None when they may."""
-    found = seat_of(request, deciding, now=now)
-    return None if isinstance(found, Seat) else found
-
-
-def seat_of(
-    request: ApprovalRequest, deciding: Deciding, *, now: datetime
-) -> Seat | NotPending | OwnRequest | NotAnApprover | DecidedAlready:
-    """Return as whom this person may decide about the request now, or why they may not."""
-    user = deciding.user
-    if request.state != State.HELD or request.expires_at <= now:
-        return NotPending(_what_became(request, now))
-    if not (user.is_active and user.has_perm("policies.decide_approvalrequest")):
-        return NotAnApprover("You may not decide approval requests. Ask an administrator for the approver role.")
-    if is_stopped(user, groups=deciding.groups, now=now):
-        return NotAnApprover("Your account is locked. Ask an administrator of the gateway.")
-    found = approving.seat(awaited_of(request), desk_of(deciding, now=now).before(request.connection_id))
-    match found:
-        case Barred.OWN:
-            return OwnRequest("This was asked for by you or in your name. Somebody else has to decide.")
-        case Barred.DECIDED:
-            return DecidedAlready("You have approved this already. It waits for others.")
-        case Barred.NOT_NAMED:
-            return NotAnApprover(f"This waits for {_current(request).name}, and you are not among them.")
-        case Seat():
-            return found
-
-
-def _current(request: ApprovalRequest) -> Stage:
-    """Return the stage whose approvals are awaited."""
-    stages = stages_of(request)
-    return stages[min(request.stage, len(stages) - 1)]
-
-
-def awaited_of(request: ApprovalRequest) -> Awaited:
-    """Return what of a request says who may decide it now; decisions that were prefetched are not asked for again."""
-    handed: set[int] = set()
-    approved_by: set[int] = set()
-    for decision in request.decisions.all():
-        if decision.verdict == Verdict.APPROVE:
-            approved_by.update(one for one in (decision.user_id, decision.behalf_of_id) if one is not None)
-        is_here = decision.verdict == Verdict.HAND_OVER and decision.stage == request.stage
-        if is_here and decision.to_user_id is not None:
-            handed.add(decision.to_user_id)
-    has_begun = request.escalated_at is not None
-    return Awaited(
-        stage=_current(request),
-        requester=str(request.principal_id),
-        owner=_text(request.principal.owner_id),
-        escalation=approving.escalation_of(request.terms.get("escalate_to")) if has_begun else None,
-        handed_to=frozenset(handed),
-        approved_by=frozenset(approved_by),
-    )
-
-
-def _what_became(request: ApprovalRequest, now: datetime) -> str:
-    decided = [Verdict.APPROVE, Verdict.DENY, Verdict.WITHDRAW, Verdict.BREAK_GLASS]
-    last = request.decisions.filter(verdict__in=decided).select_related("user").order_by("-at").first()
-    if request.state == State.HELD:
-        return "This request has expired."
-    by = f" by {last.user}" if last is not None and last.user is not None else ""
-    when = f" {int((now - last.at).total_seconds())} seconds ago" if last is not None else ""
-    return f"This request is {request.get_state_display().lower()} already{by}{when}."
 
 
 @transaction.atomic
@@ -383,7 +316,7 @@ def request_break_glass(*, request_id: UUID, deciding: Deciding, reason: str, no
     """
     request = locked(request_id)
     if request.state != State.HELD or request.expires_at <= now:
-        raise NotPending(_what_became(request, now))
+        raise NotPending(what_became(request, now))
     if not (deciding.user.is_active and deciding.user.has_perm("policies.break_glass_approvalrequest")):
         raise NotAnApprover("You may not approve alone.")
     if is_stopped(deciding.user, groups=deciding.groups, now=now):
@@ -440,7 +373,7 @@ def request_withdraw(
     if user is not None and not may_withdraw(request, user):
         raise ApprovalRequest.DoesNotExist
     if request.state not in OPEN:
-        raise NotPending(_what_became(request, now))
+        raise NotPending(what_became(request, now))
     ApprovalDecision.objects.create(
         request=request, user=user, principal_id=principal_id, verdict=Verdict.WITHDRAW, reason=plain(reason), at=now
     )
@@ -584,18 +517,9 @@ def note(
     )
 
 
-def own_of(principal: Principal) -> tuple[str, str | None]:
-    """Return a principal and the human who answers for it, as `approving.is_own` takes them."""
-    return str(principal.pk), _text(principal.owner_id)
-
-
 def plain(text: str) -> str:
     """Return what a person wrote as one line of printable text, at most 1,000 characters."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:1000]
-
-
-def _text(identifier: UUID | None) -> str | None:
-    return None if identifier is None else str(identifier)
 
 
 def view_of(request: ApprovalRequest, extra: Mapping[str, Any] | None = None) -> str:

@@ -20,9 +20,9 @@ from accounts.models import Principal, ScimMember, User
 from policies.models import ApprovalRequest, NoticeOutbox
 from policies.notices.message import ASKING, Event
 
-from .approvals import why_not
 from .deciders import Deciding
 from .reviews import why_not_review
+from .seats import why_not
 
 DECIDE: Final = "policies.decide_approvalrequest"
 MOST: Final = 500

@@ -11,9 +11,10 @@ from policies.approval_errors import NotPending, NotYours, ReasonNeeded, TooMany
 from policies.models import ApprovalMessage, ApprovalRequest
 from policies.notices.message import Event
 
-from .approvals import is_asked_for_by, locked, plain, why_not
+from .approvals import is_asked_for_by, locked, plain
 from .deciders import Deciding
 from .notices import notify
+from .seats import why_not
 
 MOST_MESSAGES = 50
 Kind = ApprovalMessage.Kind

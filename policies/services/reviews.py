@@ -13,8 +13,9 @@ from policies.approval_errors import NotAnApprover, NothingToReview, OwnRequest,
 from policies.engine import approving
 from policies.models import ApprovalDecision, ApprovalRequest
 
-from .approvals import locked, note, own_of, plain
+from .approvals import locked, note, plain
 from .deciders import Deciding, approver_of, may_decide_at_all
+from .seats import own_of
 
 REVIEW_WITHIN = timedelta(hours=24)
 Verdict = ApprovalDecision.Verdict
