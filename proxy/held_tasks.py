@@ -81,6 +81,8 @@ def answer(call: Call, task_id: str, state: TaskState, what: str, connection: st
         status, message, result = "completed", "Done.", outcome(state)
     elif state.has_begun:
         message = f"Approved ({standing.code}); it runs."
+    elif standing.state == "approved":
+        message = f"Approved ({standing.code}); it waits for the agent to ask for it."
     elif not standing.is_open:
         text = held_texts.final(standing, what, connection)
         status, message = "completed", text

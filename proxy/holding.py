@@ -115,6 +115,7 @@ class Holding:
         self.waiting = Waiting()
         self.answers = HeldAnswers(means.recorder)
         self._fingerprints: dict[str, tuple[rules.ConnectionPolicy, bytes]] = {}
+        self._alone = 0
 
     def bound(self, call: Call) -> bytes:
         """Return what an approval of this call is bound to, by what is true now.
@@ -268,9 +269,9 @@ class Holding:
 
     def leave_alone(self, waiter: Waiter, hold: Hold) -> bool:
         """Wait on for a client that has lost its connection; False when too many are waited for in that way."""
-        alone = sum(other.is_alone for other in self.waiting)
-        if alone >= _MOST_ALONE:
+        if self._alone >= _MOST_ALONE:
             return False
+        self._alone += 1
         self.means.recorder.noted(waiter.call, waiter.standing, "left", "client_gone")
         # The call of the HTTP request ends with it; what waits on is looked after by itself.
         waiter.call = replace(waiter.call, abort=None)
@@ -298,6 +299,7 @@ class Holding:
         except (RecordUnavailable, ClientGone):
             logger.warning("a held call could not be run; it stays as it is until its client asks for it")
         finally:
+            self._alone -= waiter.is_alone
             self.means.live.discard(call)
             self.waiting.discard(waiter)
 
