@@ -96,6 +96,7 @@ def _signed_with(body: bytes, *, timestamp: str, given: str, now: datetime) -> l
     Raises:
         SignatureRefused: it is signed with none of them.
     """
+    slack_signature.check_form(timestamp=timestamp, given=given, now=now.timestamp())
     found, refusal = [], slack_signature.SignatureRefused("No channel has a signing secret.")
     rows = NoticeChannel.objects.filter(kind=NoticeChannel.Kind.SLACK, is_active=True).order_by("created_at")
     for channel in rows[:MAX_CHANNELS]:

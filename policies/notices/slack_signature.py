@@ -30,9 +30,18 @@ def check(secret: bytes, *, timestamp: str, given: str, body: bytes, now: float)
     Raises:
         SignatureRefused: it is missing, malformed, too old, too new, or of something else; without a secret always.
     """
+    check_form(timestamp=timestamp, given=given, now=now)
+    if not secret or not hmac.compare_digest(signature(secret, timestamp, body), given):
+        raise SignatureRefused("The signature is of another secret or another body.")
+
+
+def check_form(*, timestamp: str, given: str, now: float) -> None:
+    """Pass if this may be a signature of now at all: what can be said without a secret, before one is opened.
+
+    Raises:
+        SignatureRefused: it is missing, malformed, too old or too new.
+    """
     if not _TIMESTAMP.fullmatch(timestamp) or not _SIGNATURE.fullmatch(given):
         raise SignatureRefused("The request has no signature of Slack.")
     if abs(now - int(timestamp)) > WINDOW_SECONDS:
         raise SignatureRefused("The signature is older than five minutes, or of the future.")
-    if not secret or not hmac.compare_digest(signature(secret, timestamp, body), given):
-        raise SignatureRefused("The signature is of another secret or another body.")
