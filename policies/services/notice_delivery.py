@@ -10,11 +10,14 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from django.db import connection as database
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
@@ -42,7 +45,9 @@ LONGEST_PAUSE_SECONDS: Final = 900
 LONGEST_REST_SECONDS: Final = 60
 """How long a channel rests at most, unless its service asks for more."""
 TOO_OLD: Final = timedelta(days=1)
+MOST_SENDERS: Final = 2
 _SOON: Final = timedelta(seconds=10)
+_LOCK: Final = 0x57474E53
 
 
 class NothingToRetry(DomainError):
@@ -65,6 +70,23 @@ class Delivered:
 
     sent: int = 0
     failed: int = 0
+
+
+@contextmanager
+def sending() -> Iterator[bool]:
+    """Tell whether this worker may send: `MOST_SENDERS` do at a time, so that a slow service holds up no other task."""
+    taken = next((slot for slot in range(MOST_SENDERS) if _asked("pg_try_advisory_lock", slot)), None)
+    try:
+        yield taken is not None
+    finally:
+        if taken is not None:
+            _asked("pg_advisory_unlock", taken)
+
+
+def _asked(function: str, slot: int) -> bool:
+    with database.cursor() as cursor:
+        cursor.execute(f"SELECT {function}(%s, %s)", [_LOCK, slot])
+        return bool(cursor.fetchone()[0])
 
 
 def deliveries_send(*, now: datetime, seconds: float) -> Delivered:

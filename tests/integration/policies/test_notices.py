@@ -26,7 +26,7 @@ from policies.models import ApprovalRequest, NoticeChannel, NoticeDelivery, Noti
 from policies.notices import email, ways
 from policies.notices.message import CHOSEN, Event, Notice, NotSent, Sent
 from policies.services import Deciding
-from policies.services.notice_delivery import LEASE, MOST_ATTEMPTS, pause_after
+from policies.services.notice_delivery import LEASE, MOST_ATTEMPTS, pause_after, sending
 from policies.services.notice_recipients import Recipient, recipients_of
 from policies.services.notice_spreading import quiet_until
 from tests.support.notices import HOOK_SECRET, Hook, Mail, hook_server, mail_server
@@ -414,6 +414,28 @@ now = parse_datetime(sys.argv[1])
 services.outbox_spread(now=now)
 services.deliveries_send(now=now, seconds=20)
 """
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slow_service_holds_up_two_workers_and_no_third() -> None:
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def sender() -> bool:
+        with sending() as may_send:
+            inside.wait(10)
+            leave.wait(10)
+        connections.close_all()
+        return may_send
+
+    with ThreadPoolExecutor(2) as pool:
+        senders = [pool.submit(sender) for _ in range(2)]
+        inside.wait(10)
+        with sending() as may_send:
+            assert not may_send
+        leave.set()
+        assert [one.result(10) for one in senders] == [True, True]
+    with sending() as may_send:
+        assert may_send
 
 
 @pytest.mark.django_db(transaction=True)
