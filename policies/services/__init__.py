@@ -47,7 +47,7 @@ from .notice_channels import (
     notice_channel_test,
     signing_secret_of,
 )
-from .notice_delivery import NothingToRetry, deliveries_send, delivery_retry, notices_forget, sending
+from .notice_delivery import NothingToRetry, deliveries_send, delivery_retry, notices_forget
 from .notice_people import notice_preference_save, push_subscribe, push_unsubscribe
 from .notice_spreading import outbox_spread, overdue_reviews_note, wishes_of
 from .notices import notify, reminders_note
@@ -159,7 +159,6 @@ __all__ = [
     "run_owe",
     "run_pay",
     "seat_of",
-    "sending",
     "signing_secret_of",
     "stages_of",
     "use_claim",
