@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from typing import Final
 
 AT_ONCE: Final = 3
@@ -104,8 +104,9 @@ def possible(*, held: float, gives_up: float, decided_at: float, decision: str =
 
 
 def shown(endings: Sequence[Ending]) -> str:
-    """Return the endings of a cell as a few words: `pending 50 s, result 70 s`."""
-    return ", ".join(f"{ending.kind} {ending.at:.0f} s" for ending in endings)
+    """Return the endings of a cell as a few words: `pending 50, 100 s, result 120 s`."""
+    groups = [(kind, [f"{ending.at:.0f}" for ending in same]) for kind, same in groupby(endings, lambda end: end.kind)]
+    return ", ".join(f"{kind} {', '.join(moments)} s" for kind, moments in groups)
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

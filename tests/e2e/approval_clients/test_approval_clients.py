@@ -13,11 +13,12 @@ from tests.support.tools import ToolMissing, find_node
 pytestmark = pytest.mark.slow
 
 EXPIRES_SECONDS = 4
-WAIT_SECONDS = 2.0
-"""What a client says it waits, in `X-Approval-Wait`."""
+SHORT, LONG = 2.0, 20.0
+"""For how many seconds a client says that it waits, in `X-Approval-Wait`; in all, if it comes back in legs."""
 
 IN_PYTHON, IN_NODE = ["Python SDK 1", "Python SDK 2"], ["TypeScript SDK 1", "TypeScript SDK 2, auto"]
 SDKS = [*IN_PYTHON, *(pytest.param(name, marks=pytest.mark.needs_node) for name in IN_NODE)]
+IN_ONE_GO = [*IN_PYTHON, *(pytest.param(name, marks=pytest.mark.needs_node) for name in ["TypeScript SDK 1"])]
 Table = dict[tuple[str, str], Measured]
 
 
@@ -29,15 +30,19 @@ def _has_node() -> bool:
     return True
 
 
+def _waiting(seconds: float) -> dict[str, str]:
+    return {"X-Approval-Wait": f"{seconds:g}"}
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     """Play every cell, side by side."""
     names = {*IN_PYTHON, *(IN_NODE if _has_node() else [])}
     cells = {}
     for client in (client for client in CLIENTS if client.name in names):
-        impatient = {"X-Approval-Wait": f"{WAIT_SECONDS:g}"}
-        cells[client.name, "held to the end"] = Cell(client, "approved", 2.5)
-        cells[client.name, "repeated"] = Cell(client, "approved", 3.0, impatient, held=WAIT_SECONDS)
+        cells[client.name, "held to the end"] = Cell(client, "approved", 2.5, _waiting(LONG), held=LONG)
+        if client.name != "TypeScript SDK 2, auto":
+            cells[client.name, "repeated"] = Cell(client, "approved", 3.0, _waiting(SHORT), held=SHORT)
         cells[client.name, "denied"] = Cell(client, "denied", 0.5)
         cells[client.name, "expired"] = Cell(client, "expired", EXPIRES_SECONDS)
         cells[client.name, "cancelled"] = Cell(client, "cancelled", 0.5)
@@ -54,13 +59,14 @@ def test_a_held_client_gets_the_answer_of_the_one_run_when_its_call_is_approved(
     assert measured.executions == 1
 
 
-@pytest.mark.parametrize("sdk", SDKS)
+@pytest.mark.parametrize("sdk", IN_ONE_GO)
 def test_a_client_that_waits_no_longer_is_told_so_and_the_same_call_gets_the_answer_of_the_one_run(
     sdk: str, table: Table
 ) -> None:
     measured = table[sdk, "repeated"]
-    assert measured.wrong == []
-    assert measured.endings[0].kind == "pending"
+    *before, last = [ending.kind for ending in measured.endings]
+    # How often it is told depends on how busy the machine is.
+    assert (set(before), last) == ({"pending"}, "result"), measured.wrong
     assert (measured.requests, measured.executions) == (1, 1)
 
 

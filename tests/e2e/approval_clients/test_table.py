@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.e2e.approval_clients.table import kind_of, possible, predicted
+from tests.e2e.approval_clients.table import Ending, kind_of, possible, predicted, shown
 
 PENDING = (
     'NOT EXECUTED. "transfer" on connection accounts needs approval APR-7F3K (rule: transfers wait). Status: waiting '
@@ -45,6 +45,11 @@ def test_a_decision_at_the_very_end_of_a_call_may_come_on_either_side_of_it() ->
 def test_calls_that_end_after_different_times_may_teach_nothing() -> None:
     ways = possible(held=math.inf, gives_up=5, decided_at=30)
     assert ways == [["gave up", "gave up", "pending", "result"], ["gave up", "gave up", "gave up", "result"]]
+
+
+def test_endings_of_one_kind_are_told_together() -> None:
+    endings = [Ending("pending", 50.1, ""), Ending("pending", 100.6, ""), Ending("result", 120.0, "")]
+    assert shown(endings) == "pending 50, 101 s, result 120 s"
 
 
 def test_only_the_words_that_were_sent_count() -> None:
