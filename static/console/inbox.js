@@ -9,7 +9,7 @@ document.addEventListener("DOMContentLoaded", function () {
   const help = document.getElementById("help");
   const live = document.getElementById("live");
   const title = document.title.replace(/^\(\d+\+?\) /, "");
-  const SAFETY = 15000, POLL = 1000, SAY_AFTER = 5000, SLOWEST = 30000;
+  const SAFETY = 15000, POLL = 1000, SAY_AFTER = 5000, SLOWEST = 30000, GAP = 400;
   let known = codes();
   let isUp = false, isOver = false, downSince = Date.now(), wait = 500, failedSince = 0;
   let looking = false, lookAgain = false, timer = 0;
@@ -34,6 +34,7 @@ document.addEventListener("DOMContentLoaded", function () {
     looking = true;
     clearTimeout(timer);
     do {
+      if (lookAgain) await new Promise((resume) => setTimeout(resume, GAP));
       lookAgain = false;
       try {
         const [html, fresh] = await Promise.all([part(list.dataset.part, "list"), freshDetail()]);

@@ -142,7 +142,7 @@ def test_hostile_arguments_are_shown_in_full_marked_and_run_nowhere(
     request = held("refund\u202eorder", **HOSTILE)
     with open_live_page(f"/inbox/{request.code}/", scheme=scheme, size=size) as page:
         page.get_by_role("heading", name="Arguments, in full").wait_for()
-        shown = page.locator("pre.whole")
+        shown = page.get_by_label("Arguments, in full")
         for mark in ("U+202E", "U+200B", "U+2060", "U+FEFF", "U+E0041", "\\u001b", "U+2028", "U+0085"):
             assert mark in page.content(), mark
         assert "<script>alert(2)</script>" in shown.inner_text()
