@@ -108,7 +108,7 @@ class NoticeChannelAdmin(ProofAdmin, ServiceAdmin):
         for channel in queryset[:_MOST_AT_ONCE]:
             try:
                 services.notice_channel_test(channel_id=channel.pk, now=timezone.now())
-            except services.TestFailed as error:
+            except DomainError as error:
                 self.message_user(request, f"{channel}: {error}", messages.ERROR)
             else:
                 self.message_user(request, f"{channel}: it took the test.", messages.SUCCESS)
