@@ -41,6 +41,8 @@ _LATE_SECONDS = 10.0
 """A change may become visible so much later than the time that is written in it, by clocks and long transactions."""
 _JOINED_SECONDS = 1.0
 """A request that is older was opened by another call than the one that joins it."""
+_MOST_OF_ONE = 1_000
+"""So many calls wait for one request in one process: equal calls cost their caller nothing, and the gateway memory."""
 _LAST_EVENT_ID = b"last-event-id"
 _STATE_REFUSED = "This requestState is not, or no longer, good for this call. Call again without it."
 
@@ -136,7 +138,10 @@ class HeldCalls(Holding):
                 raise CannotAsk("state_refused", _STATE_REFUSED)
             return found
         under_way = await self.means.store.under_way(bound)
-        return under_way or await self.means.store.open(call, hold, bound, vehicle.kind)
+        standing = under_way or await self.means.store.open(call, hold, bound, vehicle.kind)
+        if len(self.waiting.of(standing.request_id)) >= _MOST_OF_ONE:
+            raise CannotAsk("too_many_waiting", "As many equal calls wait already as may wait. Wait for their answer.")
+        return standing
 
     async def _begun_leg(self, call: Call, bound: bytes) -> LegRef | None:
         """Begin the leg with which the client comes back, once; None when it comes for the first time.
@@ -158,12 +163,15 @@ class HeldCalls(Holding):
 
     async def _replace_alone(self, standing: Standing) -> None:
         """Whoever sends the same call again waits in the place of those whose client was lost: one of them runs."""
-        for waiter in self.waiting.of(standing.request_id):
-            if waiter.is_alone:
-                waiter.is_replaced = True
-                waiter.wake()
+        self._repeated(standing.request_id)
         if time.time() - standing.opened_at > _JOINED_SECONDS:
             await self._knock(f"repeated {standing.request_id} {self._name}")
+
+    def _repeated(self, request_id: UUID) -> None:
+        for waiter in self.waiting.of(request_id):
+            if waiter.is_alone:
+                waiter.is_replaced = waiter.is_repeated = True
+                waiter.wake()
 
     async def _give_task(self, waiter: Waiter, hold: Hold, reply: ReplyPort) -> None:
         """Answer with a task, and wait on without the client."""
@@ -396,10 +404,7 @@ class HeldCalls(Holding):
             case ["answered", asked, said, session]:
                 self._note_answer(asked, said, session)
             case ["repeated", request_id, name] if name != self._name:
-                for waiter in self.waiting.of(UUID(request_id)):
-                    if waiter.is_alone:
-                        waiter.is_replaced = True
-                        waiter.wake()
+                self._repeated(UUID(request_id))
 
     async def keep_watch(self) -> None:
         """Bring decisions to those who wait, for as long as the task lives."""

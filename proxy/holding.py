@@ -286,7 +286,10 @@ class Holding:
         self.waiting.add(waiter)
         self.means.live.add(call)
         try:
-            if not await self._is_decided(waiter, seconds):
+            reason = await self._undecided(waiter, seconds)
+            if reason is not None:
+                if waiter.is_alone and reason:
+                    await self.means.recorder.denied(call, Hold(waiter.standing.rule, reason))
                 return
             if waiter.is_withdrawn:
                 await self._withdraw(waiter, Nobody())
@@ -303,8 +306,12 @@ class Holding:
             self.means.live.discard(call)
             self.waiting.discard(waiter)
 
-    async def _is_decided(self, waiter: Waiter, seconds: float) -> bool:
-        """Wait for the decision about a call whose client is not there; False when nothing may run without it."""
+    async def _undecided(self, waiter: Waiter, seconds: float) -> str | None:
+        """Wait for the decision about a call whose client is not there; None when it is time to look at it.
+
+        Otherwise nothing may run without the client, for the reason that is returned; an empty one when the same call
+        goes on elsewhere.
+        """
         call, ends = waiter.call, time.monotonic() + seconds
         away_since, may_learn = time.monotonic(), waiter.is_alone
         while waiter.standing.state == "held" and not (call.cut or waiter.is_withdrawn or waiter.is_replaced):
@@ -319,19 +326,16 @@ class Holding:
                 continue
             await waiter.pause(min(left, back, ends - time.monotonic()))
         if waiter.is_replaced:
-            return False
+            return "repeated" if waiter.is_repeated else ""
         if waiter.standing.state == "held" and waiter.standing.expires_at <= time.time():
             waiter.standing = expired(waiter.standing)
         if waiter.standing.state == "held" and not (call.cut or waiter.is_withdrawn):
             # Whoever comes next, with a token that is good, waits for the same request.
-            if waiter.is_alone:
-                await self.means.recorder.denied(call, Hold(waiter.standing.rule, "client_gone"))
-            return False
+            return "client_gone"
         if waiter.is_alone and waiter.standing.state == "approved" and await self._is_over(call):
             # Nobody can come back for the answer. The approval is kept for whoever sends the same call again.
-            await self.means.recorder.denied(call, Hold(waiter.standing.rule, "session_over"))
-            return False
-        return await self._is_asked_for(waiter)
+            return "session_over"
+        return None if await self._is_asked_for(waiter) else "client_gone"
 
     async def _is_over(self, call: Call) -> bool:
         """Tell whether the client of a call has ended its session: with it, that of the upstream is gone."""

@@ -18,7 +18,8 @@ class Waiter:
     """One call that waits. `is_woken` is set when something may have moved.
 
     `survives` tells that the call outlives its HTTP request (legacy era), `is_alone` that nobody is there any more,
-    `is_replaced` that its client waits for it on another connection, `is_back` that this is that other one: then
+    `is_replaced` that its client waits for it on another connection (`is_repeated`: with another call of its own),
+    `is_back` that this is that other one: then
     `origin` is the id of the call under which it was held first. `asked` is the id under which its client was sent to
     an address, `answer` what it said to that.
     """
@@ -31,6 +32,7 @@ class Waiter:
     is_alone: bool = False
     is_withdrawn: bool = False
     is_replaced: bool = False
+    is_repeated: bool = False
     is_back: bool = False
     origin: bytes = b""
     asked: str = ""

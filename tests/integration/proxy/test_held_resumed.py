@@ -119,6 +119,8 @@ def test_a_client_that_sends_the_same_call_again_joins_the_request_and_one_of_th
     call.leave()
     again = hold({**tool("refund_order", id=105), "id": 2})
     assert again.id
+    reasons = lambda: [event["body"]["reason"] for event in live_gateway.events("gateway:call:denied")]  # noqa: E731
+    wait_until(lambda: "repeated" in reasons(), seconds=5, what="the end of the first call")
     decide(live_gateway, waiting["code"])
     assert (again.message["id"], again.text) == (2, "fine")
     assert len(calls_seen(upstream)) == 1
