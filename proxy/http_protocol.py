@@ -25,6 +25,7 @@ from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -54,6 +55,35 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 Scope = dict[str, Any]
 _strangers: WeakKeyDictionary[ServerState, dict[str, dict[GatewayProtocol, None]]] = WeakKeyDictionary()
 """For each server and address, the connections on which nobody was let in yet, oldest first."""
+
+
+class Flow(FlowControl):
+    """uvicorn's flow control, whose event is made when a client stops reading: of thousands that wait, hardly one does.
+
+    The event of each connection would be as large as what is known of its call.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = self.write_paused = False
+
+    def pause_writing(self) -> None:
+        """The client does not read: whoever writes waits."""
+        if not self.write_paused:
+            self.write_paused = True
+            self._is_writable_event = asyncio.Event()
+
+    async def drain(self) -> None:
+        """Wait until the client reads again."""
+        if self.write_paused:
+            await self._is_writable_event.wait()
+
+
+class _Pipeline(list[Any]):
+    """Requests that came before their turn: the same as a deque, which is large also when it is empty."""
+
+    def appendleft(self, entry: Any) -> None:
+        self.insert(0, entry)
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -89,6 +119,7 @@ class GatewayProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.pipeline = _Pipeline()  # type: ignore[assignment]
         if isinstance(self.app, ProxyHeadersMiddleware):
             # It believes any peer on the loopback by default. Whom to believe is a setting of ours (`client_address`).
             self.app = self.app.app
@@ -116,6 +147,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected, and owes a head."""
         super().connection_made(transport)
+        self.flow = Flow(transport)
         self._place = place_of(self.client[0]) if self.client else ""
         self._make_way()
         self._due = self.loop.time() + HEAD_SECONDS
