@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from policies import services
@@ -190,7 +191,7 @@ def test_a_test_message_says_whether_the_channel_works(workspace: Workspace) -> 
     ],
 )
 def test_settings_that_cannot_work_are_refused(workspace: Workspace, values: Any, field: str) -> None:
-    with pytest.raises(Exception) as refused:
+    with pytest.raises(ValidationError) as refused:
         workspace.channel(**values)
     assert field in refused.value.message_dict
     assert not NoticeChannel.objects.exists()
