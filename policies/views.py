@@ -282,7 +282,7 @@ def _visible(user: User, code: str) -> ApprovalRequest:
 
 def _others(user: User) -> list[User]:
     """Return the people to whom a request can be handed over."""
-    people = User.objects.filter(is_active=True).exclude(pk=user.pk).order_by("username")[:200]
+    people = inbox.perhaps_deciders().filter(is_active=True).exclude(pk=user.pk).order_by("username")[:200]
     return [person for person in people if person.has_perm("policies.decide_approvalrequest")]
 
 

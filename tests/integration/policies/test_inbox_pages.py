@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.messages import get_messages
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Principal, RoleGrant, User
@@ -314,6 +316,21 @@ class TestOne:
         ApprovalRequest.objects.update(stages={"a": 1})
         assert codes(browser, "tab=all") == [request.code]
         assert "You cannot decide this" in browser.get(f"/inbox/{request.code}/").content.decode()
+
+    def test_it_is_handed_over_to_whoever_may_decide_however_they_got_the_permission(
+        self, browser: Client, held: Any, grace: User
+    ) -> None:
+        request = held()
+        User.objects.bulk_create(User(username=f"viewer-{number}", is_staff=True) for number in range(40))
+        by_group = User.objects.create(username="by-group", role_names=["approver"])
+        by_role, root = person("heidi"), User.objects.create_superuser("root")
+        person("auditor", "auditor")
+        User.objects.create(username="gone", role_names=["owner"], is_active=False)
+        with CaptureQueriesContext(connection) as captured:
+            page = browser.get(f"/inbox/{request.code}/", headers={"X-Wardgate-Part": "detail"})
+        assert page.context["others"] == [by_group, by_role, root]
+        assert len(captured) < 60
+        assert "waits for heidi as well" in act(browser, request, action="hand_over", to=str(by_role.pk))
 
 
 class TestTogether:
