@@ -40,6 +40,7 @@ from proxy.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_NOTED_AT_ONCE = 500
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL character in JSON, which PostgreSQL keeps in no text."""
 
@@ -151,9 +152,12 @@ class ApprovalStore:
         found = await self._run(requests_moved, asked=asked, waiting=waiting, since=moment)
         return [self._standing(values) for values in found]
 
-    async def waiting(self, requests: Collection[UUID]) -> None:
-        """Note that clients wait for these requests right now."""
-        await self._run(services.requests_waiting, request_ids=requests, now=datetime.now(UTC))
+    async def note_waiting(self, requests: Collection[UUID]) -> None:
+        """Note that clients wait for these requests right now; some at a time, so that others get a thread between."""
+        ids = list(requests)
+        for start in range(0, len(ids), _NOTED_AT_ONCE):
+            some = ids[start : start + _NOTED_AT_ONCE]
+            await self._run(services.requests_waiting, request_ids=some, now=datetime.now(UTC))
 
     async def find(self, request_id: UUID) -> Standing | None:
         """Return where a request stands; None when there is none."""

@@ -408,7 +408,7 @@ class HeldCalls(Holding):
 
     async def keep_watch(self) -> None:
         """Bring decisions to those who wait, for as long as the task lives."""
-        seen_at, since = 0.0, time.time()
+        since = time.time()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._bell.wait(), self._poll_seconds)
@@ -419,15 +419,26 @@ class HeldCalls(Holding):
                 if self.waiting:
                     self.bring(await self.means.store.moved(rung, self.waiting.requests, since - _LATE_SECONDS))
                 since = now
-                if time.monotonic() - seen_at > _SEEN_SECONDS:
-                    seen_at = time.monotonic()
-                    await self.means.store.reconcile()
-                    if self.waiting:
-                        await self.means.store.waiting(self.waiting.attended)
             except Unreachable:
                 self._rung |= rung
             except Exception:
                 logger.exception("the decisions cannot be read; they are looked for again")
+
+    async def keep_tidy(self) -> None:
+        """Give back the claims of dead processes and note who waits, for as long as the task lives.
+
+        Beside `keep_watch`: of thousands that wait, noting takes a while, and no decision may wait for that.
+        """
+        while True:
+            try:
+                await self.means.store.reconcile()
+                if self.waiting:
+                    await self.means.store.note_waiting(self.waiting.attended)
+            except Unreachable:
+                logger.warning("it cannot be noted who waits")
+            except Exception:
+                logger.exception("it cannot be noted who waits")
+            await asyncio.sleep(_SEEN_SECONDS)
 
 
 def _rebuilt(

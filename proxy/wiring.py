@@ -156,6 +156,7 @@ class DataPath:
         self._spawn(self._recorder.keep_flushing())
         self._spawn(self._live.keep_watch())
         self._spawn(self._held.keep_watch())
+        self._spawn(self._held.keep_tidy())
         self._spawn(self._introspector.keep_watch(lambda: self._live.token_digests))
         self._checkpointer = Checkpointer(
             Due(

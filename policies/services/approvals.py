@@ -450,9 +450,12 @@ def requests_escalate(*, now: datetime, most: int = 500) -> list[UUID]:
     return found
 
 
+@transaction.atomic
 def requests_waiting(*, request_ids: Iterable[UUID], now: datetime) -> int:
-    """Note that clients wait for these requests right now; return how many are still open."""
-    return ApprovalRequest.objects.filter(pk__in=list(request_ids), state__in=OPEN).update(waiting_at=now)
+    """Note that clients wait for these requests right now; return how many are open, and not just being decided."""
+    rows = ApprovalRequest.objects.select_for_update(skip_locked=True, of=("self",))
+    free = list(rows.filter(pk__in=list(request_ids), state__in=OPEN).values_list("pk", flat=True))
+    return ApprovalRequest.objects.filter(pk__in=free).update(waiting_at=now)
 
 
 def locked(request_id: UUID) -> ApprovalRequest:
