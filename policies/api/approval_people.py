@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -62,6 +63,8 @@ class ApprovalDelegationViewSet(ReadViewSet):
     @extend_schema(request=DelegateSerializer, responses={201: DelegationSerializer})
     def create(self, request: Request) -> Response:
         """Let somebody else decide in one's place for a time; 201."""
+        if not person_of(request).has_perm("policies.decide_approvalrequest"):
+            raise PermissionDenied
         serializer = DelegateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         now = timezone.now()

@@ -303,9 +303,11 @@ class ApprovalRequestViewSet(ReadViewSet):
     def say(self, request: Request, pk: str | None = None) -> Response:
         """Answer about one's own request; ask about one that one may decide."""
         approval, person = self.get_object(), person_of(request)
+        own = services.is_asked_for_by(approval, person)
+        if not (own or person.has_perm("policies.decide_approvalrequest")):
+            raise PermissionDenied
         serializer = SaySerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        own = services.is_asked_for_by(approval, person)
         speak = services.question_answer if own else services.question_ask
         speak(
             request_id=approval.pk,

@@ -41,6 +41,8 @@ WITHOUT_ROWS = {"provider-preset", "guardrail-pack"}
 """Resources that are part of the program and the same for everybody."""
 OWNED = {"api-token": ApiToken, "login": ConsoleSession, "slack-link": SlackIdentity}
 """Resources of which everybody has some of their own."""
+SEEN_WITH = {"approval-delegation": "see_all_approvalrequest"}
+"""By resource, the permission of another model with which those of others are seen."""
 VERBS = ("GET", "HEAD", *WRITE_METHODS)
 STRANGE = (
     "is_superuser",
@@ -196,6 +198,7 @@ def test_whoever_may_only_look_changes_nothing(resource: str) -> None:
     row = row_of(view.queryset.model)
     user = User.objects.create_user("reader")
     user.user_permissions.set(permissions_of(view).filter(codename__regex="^(view|see)_"))
+    user.user_permissions.add(*Permission.objects.filter(codename=SEEN_WITH.get(resource)))
     client, before = browser(user), columns(row)
     seen = set()
     for place in places(resource, row):
