@@ -139,6 +139,7 @@ NOBODY: Final = frozenset(
         "django_celery_beat.solarschedule",
         "gateway_sessions.checkpointhead",
         "mfa.authenticator",
+        "policies.inboxfilter",
         "policies.approvallegs",
         "policies.pushkey",
         "policies.slackcode",
@@ -147,7 +148,7 @@ NOBODY: Final = frozenset(
         "sessions.session",
     }
 )
-"""Models of the machinery, which no role reaches."""
+"""Models of the machinery, and what people keep for themselves alone: no role reaches them."""
 
 SPECIAL: Final[Mapping[str, frozenset[Role]]] = {
     "gateway_sessions.see_all_sessions": frozenset({Role.AUDITOR, Role.APPROVER, Role.OPERATOR, Role.OWNER}),

@@ -23,10 +23,13 @@ pytestmark = pytest.mark.django_db
 
 ROOT = Path(__file__).resolve().parents[3]
 NOWHERE = "00000000-0000-4000-8000-000000000000"
-OWN = {"api-tokens", "logins", "accounts.apitoken"}
+OWN = {"api-tokens", "logins", "slack-links", "accounts.apitoken"}
 """What everybody has of their own, and where others' rows take the permission."""
-BY_ANOTHER_PERMISSION = {("approvals", "post"): "policies.request_access_approvalrequest"}
-"""Where the permission is not the one of the method: nobody adds a held call, but people ask for access."""
+BY_ANOTHER_PERMISSION = {
+    ("approvals", "post"): "policies.request_access_approvalrequest",
+    ("approval-delegations", "post"): "policies.view_approvaldelegation",
+}
+"""Where the permission is not the one of the method: people ask for access, and name delegates of their own."""
 FOR_EVERYBODY = {
     "index",
     "account",
@@ -34,6 +37,9 @@ FOR_EVERYBODY = {
     "password_change_done",
     "console_account",
     "console_notifications",
+    "console_push_browser",
+    "console_slack",
+    "console_slack_code",
     "console_proof",
     "console_proof_done",
     "console_add_application",
