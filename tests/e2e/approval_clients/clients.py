@@ -31,7 +31,8 @@ class Client:
     `cancel` says what the gateway learns when a program takes a call back: `withdrawn` when it is told, `left` when
     nothing runs before the same call comes again, `unnoticed` when the call runs once it is approved, as for a client
     that has lost its connection. `dropped` says what the client does when it loses the connection of a held call:
-    `resumes`, `notices`, at once or when it gives up, or `hangs` for ever, until the program takes the call back.
+    `resumes`, `notices`, at once or when it gives up, `hangs` for ever, until the program takes the call back, or
+    `polls`, and notices only when the connection is lost while it asks.
     """
 
     name: str
@@ -128,7 +129,15 @@ CLIENTS = [
     Client("AI SDK", "@ai-sdk/mcp 2.0.99", AI_SDK, FOR_EVER, dropped="hangs"),
     Client("Inspector, legacy", "inspector 2.12.0", _inspector(), 50.0, 60.0, "unnoticed", "resumes"),
     # A task, which runs whether its client asks for it or not.
-    Client("Inspector, auto", "inspector 2.12.0", _inspector("--protocol-era", "auto"), FOR_EVER, cancel="unnoticed"),
+    Client(
+        "Inspector, auto",
+        "inspector 2.12.0",
+        _inspector("--protocol-era", "auto"),
+        FOR_EVER,
+        FOR_EVER,
+        "unnoticed",
+        "polls",
+    ),
     Client("mcp-remote in Python SDK 1", "mcp-remote 0.15.1", REMOTE, 50.0, cancel="unnoticed", dropped="resumes"),
     Client("supergateway in Python SDK 1", "supergateway 4.0.0", SUPERGATEWAY, 50.0, 60.0, "unnoticed", "resumes"),
 ]

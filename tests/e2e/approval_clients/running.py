@@ -69,7 +69,8 @@ class Cell:
                 return [["result"]]
             first = "cancelled" if self.client.dropped == "hangs" else "gave up"
             left = self.seconds - CUT_SECONDS
-            return [[first, *way] for way in possible(held=held, gives_up=self.client.gives_up, decided_at=left)]
+            ways = [[first, *way] for way in possible(held=held, gives_up=self.client.gives_up, decided_at=left)]
+            return [["result"], *ways] if self.client.dropped == "polls" else ways
         ending = "result" if self.decision == "approved" else self.decision
         return possible(held=held, gives_up=self.client.gives_up, decided_at=self.seconds, decision=ending)
 
