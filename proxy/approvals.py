@@ -43,6 +43,7 @@ _JOINED_SECONDS = 1.0
 """A request that is older was opened by another call than the one that joins it."""
 _MOST_OF_ONE = 1_000
 """So many calls wait for one request in one process: equal calls cost their caller nothing, and the gateway memory."""
+_SLOW_SECONDS = 1.0
 _LAST_EVENT_ID = b"last-event-id"
 _STATE_REFUSED = "This requestState is not, or no longer, good for this call. Call again without it."
 
@@ -78,6 +79,7 @@ class HeldCalls(Holding):
         if call.kind is None or not isinstance(call.message, mcp.Request):
             return Resolved(Deny(hold.rule, "this kind of message cannot wait for approval", hold.attributes), reply)
         vehicle = await self._vehicle(call)
+        began = time.monotonic()
         try:
             bound = self.bound(call)
             leg = await self._begun_leg(call, bound)
@@ -89,7 +91,7 @@ class HeldCalls(Holding):
         except Unreachable:
             raise RecordUnavailable(maybe_recorded=False) from None
         await self.means.recorder.held(call, hold, standing, vehicle.kind)
-        waiter = Waiter(call, standing, bound)
+        waiter = Waiter(call, standing, bound, began=began)
         if standing.is_open:
             await self._replace_alone(standing)
         if vehicle.kind == "task" and standing.is_open:
@@ -102,6 +104,10 @@ class HeldCalls(Holding):
     ) -> Resolved | None:
         call = waiter.call
         self.waiting.add(waiter)
+        if time.monotonic() - waiter.began > _SLOW_SECONDS:
+            # A decision that came after the request was read, and before anybody waited for it here, rang for nobody.
+            self._rung.add(waiter.standing.request_id)
+            self._bell.set()
         self.means.slots.pause(call)
         try:
             return await self.wait(waiter, hold, vehicle, reply, leg=leg)
