@@ -31,6 +31,8 @@ from tests.support.upstream import ScriptedUpstream, scripted_upstream
 COUNT = int(os.environ.get("WARDGATE_APPROVAL_RESTARTS", "16"))
 WAYS = ("task", "legacy stream", "modern stream", "plain")
 PATIENCE_SECONDS = 90.0
+ROOMY = {**held_callers.ROOMY, "WARDGATE_APPROVAL_COOLDOWN_SECONDS": "600"}
+"""Who was cut off while somebody denied the call, and sends it again, hears of that denial."""
 PLAIN_META = {**META, "io.modelcontextprotocol/clientCapabilities": {}}
 
 
@@ -166,7 +168,7 @@ def gateway(
     seed: dict[str, list[dict[str, Any]]], database: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveGateway]:
     folder = tmp_path_factory.mktemp("gateway")
-    with gateway_running(seed, folder, dsn=database.url, environment=held_callers.ROOMY) as running:
+    with gateway_running(seed, folder, dsn=database.url, environment=ROOMY) as running:
         yield running
 
 

@@ -6,6 +6,7 @@ itself. Both are in seconds, and stand in docs/clients.md.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -61,8 +62,10 @@ def _node(script: str, packages: Path, *, at: str, arguments: Sequence[str] = ()
         # Node.js looks for packages beside the script, so both go where the packages are linked.
         place = folder / at
         place.mkdir(exist_ok=True)
-        if not (place / "node_modules").exists():
-            (place / "node_modules").symlink_to(npm_install(packages, into=WORK / at))
+        packages_at = npm_install(packages, into=WORK / at)
+        # Clients of one place are prepared at the same time.
+        with contextlib.suppress(FileExistsError):
+            (place / "node_modules").symlink_to(packages_at)
         for source in HERE.glob("*.mjs"):
             (place / source.name).write_bytes(source.read_bytes())
         return [str(find_node()), str(place / script), *arguments]

@@ -137,7 +137,7 @@ REFUSED = {
     "gateway_sessions_legalhold": {"kind": "session", "reason": "Case 7"},
     "gateway_sessions_exportsink": {"name": "Splunk", "kind": "splunk", "target": LONG.replace("https", "ftp")},
     "gateway_sessions_checkpointsink": {"name": "Copies", "kind": "file", "target": "../elsewhere"},
-    "policies_approvalrule": {"name": "Refunds", "stages": '[{"name": "Team", "needed": 0}]'},
+    "policies_approvalrule": {"name": "Refunds", "stage_1_name": ""},
 }
 """By model, values that its service refuses."""
 

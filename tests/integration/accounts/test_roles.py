@@ -27,7 +27,7 @@ OWN = {"api-tokens", "logins", "slack-links", "accounts.apitoken"}
 """What everybody has of their own, and where others' rows take the permission."""
 BY_ANOTHER_PERMISSION = {
     ("approvals", "post"): "policies.request_access_approvalrequest",
-    ("approval-delegations", "post"): "policies.view_approvaldelegation",
+    ("approval-delegations", "post"): "policies.decide_approvalrequest",
 }
 """Where the permission is not the one of the method: people ask for access, and name delegates of their own."""
 FOR_EVERYBODY = {

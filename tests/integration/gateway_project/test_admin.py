@@ -77,8 +77,18 @@ DERIVED = {
     "gateway_sessions.indexcursor": "how far that index is",
     "gateway_sessions.checkpointhead": "how far the newest checkpoint covers a chain; it follows from the checkpoints",
     "gateway_sessions.exportcursor": "how far a sink is; its page says so",
+    "policies.approvallegs": "which leg of a held call may begin next",
+    "policies.approvalrun": "where the answer of a run is; the page of its request leads there",
+    "policies.inboxfilter": "what a person keeps for themselves in the inbox",
+    "policies.noticeoutbox": "what is told next; deliveries are in the console",
+    "policies.noticepreference": "what a person wants to be told, on a page of their own",
+    "policies.pushkey": "one sealed key pair, which nobody reads",
+    "policies.pushsubscription": "browsers of a person, on a page of their own",
+    "policies.slackcode": "digests of codes that are good for minutes",
+    "policies.slackmessage": "what buttons in Slack are about; the requests are in the console",
+    "policies.slackseen": "signatures that are not taken again",
 }
-"""Tables that the gateway makes from others, in which nobody has anything to look up."""
+"""Tables that the gateway makes from others, or people keep for themselves, in which nobody has anything to look up."""
 
 
 def test_every_model_of_ours_is_in_the_console():

@@ -39,6 +39,7 @@ def instance(dsn: str) -> UUID:
             "heartbeat_at, open_from_seq, end_reason) VALUES (%s, %s, 'test', 1, '', now(), now(), 1, '')",
             [identifier, LOCK_KEY],
         )
+        connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
     return identifier
 
 
