@@ -7,10 +7,10 @@ from typing import Any
 from accounts.client_address import address_of
 from accounts.console_sessions import GROUPS_KEY, current
 from accounts.models import User
-from accounts.services import groups_of, provider_of
 
 from .models import ApprovalRequest
 from .services import Deciding, view_of
+from .services.deciders import directory_groups_of
 
 
 def deciding_of(request: Any, user: User, approval: ApprovalRequest | None = None) -> Deciding:
@@ -24,10 +24,6 @@ def deciding_of(request: Any, user: User, approval: ApprovalRequest | None = Non
         groups = frozenset(int(group) for group in request.session.get(GROUPS_KEY, []))
         proved = f"{row.method}, proved {row.authenticated_at:%Y-%m-%dT%H:%M:%SZ}"
         return Deciding(user, groups, "console", row.address, proved, view)
-    groups = frozenset()
-    principal = user.principal
-    provider = None if principal is None else provider_of(principal.issuer)
-    if principal is not None and provider is not None:
-        groups = frozenset(groups_of(provider=provider, principal=principal, names=None))
+    groups = directory_groups_of(user)
     address = address_of(getattr(request, "_request", request))
     return Deciding(user, groups, "api", address, f"API token {getattr(request.auth, 'pk', '')}", view)
