@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from policies.selectors import may_simulate
+from policies.services.deciders import DECIDE
 
 _GROUPS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     (
@@ -137,7 +138,7 @@ def _may_view_approvals(request: HttpRequest) -> bool:
 
 
 def _may_decide_approvals(request: HttpRequest) -> bool:
-    return request.user.has_perm("policies.decide_approvalrequest")
+    return request.user.has_perm(DECIDE)
 
 
 def _may_simulate(request: HttpRequest) -> bool:

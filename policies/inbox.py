@@ -24,9 +24,9 @@ from sessions.search_models import CallIndex
 
 from . import eligibility, selectors
 from .models import ApprovalDecision, ApprovalRequest, ApprovalRule
-from .services import Deciding, Desk, awaited_of, view_of, why_not
+from .services import Deciding, Desk, awaited_of, may_decide, view_of, why_not
+from .services.deciders import DECIDE
 
-DECIDE = "policies.decide_approvalrequest"
 PAGE = 50
 MOST_COUNTED = 1_000
 """Up to here requests are counted; of more it is said that there are more."""
@@ -153,7 +153,7 @@ def page(*, user: User, desk: Desk, tab: str, filters: Filters, after: str = "",
     )
     last = found[PAGE - 1] if len(found) > PAGE else None
     following = "" if last is None else f"{getattr(last, key).isoformat()}_{last.pk}"
-    lines = [_row(request, now, desk=desk if _decides(user) else None) for request in found[:PAGE]]
+    lines = [_row(request, now, desk=desk if may_decide(user) else None) for request in found[:PAGE]]
     return Page([line for line in lines if line.may_decide] if tab == "mine" else lines, following)
 
 
@@ -169,7 +169,7 @@ def _tab(user: User, desk: Desk, tab: str, now: datetime) -> QuerySet[ApprovalRe
     waiting = visible.filter(state=State.HELD, expires_at__gt=now)
     match tab:
         case "mine":
-            return eligibility.decidable(waiting, desk) if _decides(user) else waiting.none()
+            return eligibility.decidable(waiting, desk) if may_decide(user) else waiting.none()
         case "groups":
             return eligibility.named(waiting, desk)
         case "history":
@@ -194,10 +194,6 @@ def perhaps_deciders() -> QuerySet[User]:
     by_hand = Q(user_permissions__codename=codename) | Q(groups__permissions__codename=codename)
     # Ids first: one person can be found in several ways.
     return User.objects.filter(pk__in=User.objects.filter(by_role | by_hand | Q(is_superuser=True)).values("pk"))
-
-
-def _decides(user: User) -> bool:
-    return user.is_active and user.has_perm(DECIDE)
 
 
 def _place(after: str) -> tuple[datetime, UUID] | None:
@@ -344,7 +340,7 @@ def together(*, user: User, desk: Desk, codes: Sequence[str], now: datetime) -> 
         return [], "Only requests of the same rule and the same tool are decided together."
     if any(row.terms.get("risk") == ApprovalRule.Risk.HIGH for row in rows):
         return [], "Requests of high risk are decided one at a time."
-    given = desk if _decides(user) else None
+    given = desk if may_decide(user) else None
     return [{"row": _row(row, now, desk=given), **what_runs(row)} for row in rows], ""
 
 

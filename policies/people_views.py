@@ -30,8 +30,7 @@ from sessions.views import strict
 from . import requesting, selectors, services
 from .deciding import deciding_of
 from .models import ApprovalDelegation, ApprovalRequest, ApprovalRule
-
-DECIDE = "policies.decide_approvalrequest"
+from .services.deciders import DECIDE
 
 
 @strict

@@ -31,6 +31,7 @@ from . import inbox, inbox_figures, selectors, services
 from .approval_errors import DecidedAlready, Moved, NotAnApprover, NotPending
 from .deciding import deciding_of
 from .models import ApprovalRequest, ApprovalRule
+from .services.deciders import DECIDE
 from .services.inbox_filters import MOST_FILTERS, inbox_filter_delete, inbox_filter_save
 
 DETAIL = "policies_approvalrequest_inbox_request"
@@ -259,7 +260,7 @@ def _list(request: HttpRequest, user: User, now: datetime) -> dict[str, Any]:
         "risks": ApprovalRule.Risk.choices,
         "kept": user.inbox_filters.all()[:MOST_FILTERS],
         "kept_name": next((kept.name for kept in user.inbox_filters.all() if kept.query == known), ""),
-        "may_decide_any": user.has_perm("policies.decide_approvalrequest"),
+        "may_decide_any": user.has_perm(DECIDE),
         "may_see_all": user.has_perm("policies.see_all_approvalrequest"),
         "now": now,
     }
@@ -283,7 +284,7 @@ def _visible(user: User, code: str) -> ApprovalRequest:
 def _others(user: User) -> list[User]:
     """Return the people to whom a request can be handed over."""
     people = inbox.perhaps_deciders().filter(is_active=True).exclude(pk=user.pk).order_by("username")[:200]
-    return [person for person in people if person.has_perm("policies.decide_approvalrequest")]
+    return [person for person in people if person.has_perm(DECIDE)]
 
 
 def _person(request: HttpRequest) -> User:

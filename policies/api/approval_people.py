@@ -20,6 +20,7 @@ from accounts.rest import ReadViewSet, StrictFields
 from accounts.rest_authentication import scopes_by_method
 from policies import selectors, services
 from policies.models import ApprovalDelegation
+from policies.services.deciders import DECIDE
 
 from .approvals import ApprovalPermissions
 
@@ -63,7 +64,7 @@ class ApprovalDelegationViewSet(ReadViewSet):
     @extend_schema(request=DelegateSerializer, responses={201: DelegationSerializer})
     def create(self, request: Request) -> Response:
         """Let somebody else decide in one's place for a time; 201."""
-        if not person_of(request).has_perm("policies.decide_approvalrequest"):
+        if not person_of(request).has_perm(DECIDE):
             raise PermissionDenied
         serializer = DelegateSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)

@@ -23,6 +23,7 @@ from connections.models import Connection
 from policies import selectors, services
 from policies.deciding import deciding_of
 from policies.models import ApprovalDecision, ApprovalMessage, ApprovalRequest, ApprovalRule
+from policies.services.deciders import DECIDE
 
 
 class ApprovalRuleSerializer(StrictModelSerializer):
@@ -304,7 +305,7 @@ class ApprovalRequestViewSet(ReadViewSet):
         """Answer about one's own request; ask about one that one may decide."""
         approval, person = self.get_object(), person_of(request)
         own = services.is_asked_for_by(approval, person)
-        if not (own or person.has_perm("policies.decide_approvalrequest")):
+        if not (own or person.has_perm(DECIDE)):
             raise PermissionDenied
         serializer = SaySerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
@@ -320,7 +321,7 @@ class ApprovalRequestViewSet(ReadViewSet):
     def _decidable(self, request: Request) -> ApprovalRequest:
         """Return the request, if this person may decide any, and has proved who they are when the risk is high."""
         approval: ApprovalRequest = self.get_object()
-        if not person_of(request).has_perm("policies.decide_approvalrequest"):
+        if not person_of(request).has_perm(DECIDE):
             raise PermissionDenied
         if approval.terms.get("risk") == ApprovalRule.Risk.HIGH:
             proofs.require_recent(request)

@@ -36,7 +36,7 @@ from policies.models import AccessGrant, ApprovalDecision, ApprovalRequest, Appr
 from policies.notices.message import Event
 
 from .approval_seal import seal_body
-from .deciders import Deciding, approver_of, desk_of, is_stopped, may_decide_at_all
+from .deciders import DECIDE, Deciding, approver_of, desk_of, is_stopped, may_decide_at_all
 from .notices import notify
 from .seats import own_of, seat_of, stages_of, what_became
 
@@ -405,7 +405,7 @@ def may_withdraw(request: ApprovalRequest, user: User) -> bool:
     return (
         is_asked_for_by(request, user)
         or user.has_perm("policies.break_glass_approvalrequest")
-        or (is_given and user.has_perm("policies.decide_approvalrequest"))
+        or (is_given and user.has_perm(DECIDE))
     )
 
 

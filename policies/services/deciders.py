@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from accounts.models import User
@@ -12,7 +13,8 @@ from accounts.services.people import is_locked
 from policies.engine.approving import Approver
 from policies.models import ApprovalDelegation
 
-DECIDE = "policies.decide_approvalrequest"
+DECIDE: Final = "policies.decide_approvalrequest"
+"""The permission to decide requests for approval."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from policies.approval_errors import NotAnApprover
 from policies.models import ApprovalDelegation
 
 from .approvals import plain
-from .deciders import DECIDE
+from .deciders import may_decide
 
 LONGEST = timedelta(days=90)
 MOST = 5
@@ -30,14 +30,14 @@ def delegation_save(
         NotAnApprover: the delegator has nothing to delegate.
         ValidationError: by field, what cannot be saved.
     """
-    if not (delegator.is_active and delegator.has_perm(DECIDE)):
+    if not may_decide(delegator):
         raise NotAnApprover("You may not decide approval requests, so there is nothing that somebody could do for you.")
     # One at a time, so that two forms at once do not go over the most that a person may have.
     User.objects.select_for_update().get(pk=delegator.pk)
     refusals = Refusals()
     if delegate.pk == delegator.pk:
         refusals.add("delegate", "somebody_else", "Name somebody else.")
-    elif not (delegate.is_active and delegate.has_perm(DECIDE)):
+    elif not may_decide(delegate):
         refusals.add("delegate", "not_an_approver", f"{delegate} may not decide approval requests.")
     if ends_at <= now:
         refusals.add("ends_at", "over", "This is over already.")

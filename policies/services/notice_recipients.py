@@ -20,11 +20,10 @@ from accounts.models import Principal, ScimMember, User
 from policies.models import ApprovalRequest, NoticeOutbox
 from policies.notices.message import ASKING, Event
 
-from .deciders import Deciding
+from .deciders import DECIDE, Deciding
 from .reviews import why_not_review
 from .seats import why_not
 
-DECIDE: Final = "policies.decide_approvalrequest"
 MOST: Final = 500
 """Most people who are looked at for one request."""
 

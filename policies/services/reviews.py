@@ -14,7 +14,7 @@ from policies.engine import approving
 from policies.models import ApprovalDecision, ApprovalRequest
 
 from .approvals import locked, note, plain
-from .deciders import Deciding, approver_of, may_decide_at_all
+from .deciders import DECIDE, Deciding, approver_of, may_decide_at_all
 from .seats import own_of
 
 REVIEW_WITHIN = timedelta(hours=24)
@@ -38,7 +38,7 @@ def reviews_overdue(*, now: datetime) -> QuerySet[ApprovalDecision]:
 
 def reviews_due(*, user: User) -> list[ApprovalDecision]:
     """Return the emergencies that this person may review, oldest first."""
-    if not user.has_perm("policies.decide_approvalrequest"):
+    if not user.has_perm(DECIDE):
         return []
     person = approver_of(user)
     return [decision for decision in emergencies()[:500] if _problem(decision, user, person) is None]

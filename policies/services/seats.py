@@ -11,7 +11,7 @@ from policies.engine import approving
 from policies.engine.approving import Awaited, Barred, Seat, Stage
 from policies.models import ApprovalDecision, ApprovalRequest
 
-from .deciders import Deciding, desk_of, is_stopped
+from .deciders import Deciding, desk_of, is_stopped, may_decide
 
 State = ApprovalRequest.State
 Verdict = ApprovalDecision.Verdict
@@ -40,7 +40,7 @@ def seat_of(
     user = deciding.user
     if request.state != State.HELD or request.expires_at <= now:
         return NotPending(what_became(request, now))
-    if not (user.is_active and user.has_perm("policies.decide_approvalrequest")):
+    if not may_decide(user):
         return NotAnApprover("You may not decide approval requests. Ask an administrator for the approver role.")
     if is_stopped(user, groups=deciding.groups, now=now):
         return NotAnApprover("Your account is locked. Ask an administrator of the gateway.")
