@@ -140,22 +140,12 @@ def export_sink_test(*, sink_id: UUID, now: datetime) -> None:
 
 
 def secrets_seal_again() -> tuple[int, int]:
-    """Seal the secrets of sinks under the first master key; return how many moved, and how many cannot."""
-    moved = stuck = 0
-    for sink_id in ExportSink.objects.exclude(key_id="").values_list("pk", flat=True):
-        with transaction.atomic():
-            sink = ExportSink.objects.select_for_update().get(pk=sink_id)
-            kept = vault.Sealed(sink.key_id, bytes(sink.wrapped_key), bytes(sink.ciphertext))
-            try:
-                again = sealing.sealed_again(kept, place=_PLACE, row_id=sink.pk)
-            except vault.CannotOpen:
-                stuck += 1
-                continue
-            if again is not kept:
-                sink.key_id, sink.wrapped_key, sink.ciphertext = again.key_id, again.wrapped_key, again.ciphertext
-                sink.save(update_fields=["key_id", "wrapped_key", "ciphertext"])
-                moved += 1
-    return moved, stuck
+    """Seal the secrets of sinks under the first master key; return how many moved, and how many do not open.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    return sealing.rows_seal_again(ExportSink.objects.exclude(key_id=""), place=_PLACE)
 
 
 def sinks_due(*, now: datetime) -> list[UUID]:

@@ -255,25 +255,14 @@ def recordings_clear() -> int:
 def keys_seal_again() -> tuple[int, int]:
     """Seal the keys of encrypted recordings under the first master key; return how many moved, and how many cannot.
 
-    The files stay as they are. Afterwards the old master key may go, if no key is left that cannot be moved.
+    The files stay as they are. Afterwards the old master key may go, if no key is left that cannot be moved. A
+    recording that is deleted meanwhile has no key any more, and counts as neither.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
     """
-    moved = stuck = 0
     rows = Recording.objects.filter(is_encrypted=True, state=Recording.State.SEALED)
-    for recording_id in rows.values_list("pk", flat=True):
-        with transaction.atomic():
-            row = Recording.objects.select_for_update().get(pk=recording_id)
-            kept = vault.Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext))
-            try:
-                again = sealing.sealed_again(kept, place=PLACE, row_id=row.pk)
-            except vault.CannotOpen:
-                # One that was deleted meanwhile has no key any more.
-                stuck += row.state == Recording.State.SEALED
-                continue
-            if again is not kept:
-                row.key_id, row.wrapped_key, row.ciphertext = again.key_id, again.wrapped_key, again.ciphertext
-                row.save(update_fields=["key_id", "wrapped_key", "ciphertext"])
-                moved += 1
-    return moved, stuck
+    return sealing.rows_seal_again(rows, place=PLACE)
 
 
 def public_keys() -> dict[str, bytes]:

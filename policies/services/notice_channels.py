@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -15,12 +15,10 @@ from accounts import addresses, sealing, vault
 from accounts.exceptions import DomainError
 from accounts.saving import Refusals
 from connections.models import Connection
-from policies.models import ApprovalRule, NoticeChannel, NoticeDelivery, PushSubscription
+from policies.models import ApprovalRule, NoticeChannel, NoticeDelivery
 from policies.notices import composing
 from policies.notices.message import CHOSEN, NotSent
 from policies.notices.ways import WAYS
-
-from .notice_people import PUSH_PLACE
 
 PLACE: Final = "policies_noticechannel"
 LONGEST_SECRET: Final = 2_000
@@ -151,23 +149,12 @@ def signing_secret_of(channel: NoticeChannel) -> vault.Secret:
 
 
 def channel_secrets_seal_again() -> tuple[int, int]:
-    """Seal secrets of channels and keys of browsers under the first master key; return how many moved, and cannot."""
-    moved = stuck = 0
-    for model, place in ((NoticeChannel, PLACE), (PushSubscription, PUSH_PLACE)):
-        for row_id in model._default_manager.exclude(key_id="").values_list("pk", flat=True):
-            with transaction.atomic():
-                row: Any = model._default_manager.select_for_update().get(pk=row_id)
-                kept = vault.Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext))
-                try:
-                    again = sealing.sealed_again(kept, place=place, row_id=row.pk)
-                except vault.CannotOpen:
-                    stuck += 1
-                    continue
-                if again is not kept:
-                    row.key_id, row.wrapped_key, row.ciphertext = again.key_id, again.wrapped_key, again.ciphertext
-                    row.save(update_fields=["key_id", "wrapped_key", "ciphertext"])
-                    moved += 1
-    return moved, stuck
+    """Seal secrets of channels under the first master key; return how many moved, and how many do not open.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    return sealing.rows_seal_again(NoticeChannel.objects.exclude(key_id=""), place=PLACE)
 
 
 def _opened(channel: NoticeChannel, *, must_open: bool = False) -> dict[str, str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import transaction
-
-from accounts import sealing, vault
+from accounts import sealing
 from policies.models import PushKey, PushSubscription
 
 from .notice_people import PUSH_PLACE
@@ -17,21 +15,6 @@ def push_secrets_seal_again() -> tuple[int, int]:
     Raises:
         MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
     """
-    moved = stuck = 0
-    for model, place in ((PushKey, PLACE), (PushSubscription, PUSH_PLACE)):
-        for row_id in model.objects.values_list("pk", flat=True):
-            with transaction.atomic():
-                row = model.objects.select_for_update().filter(pk=row_id).first()
-                if row is None:
-                    continue
-                kept = vault.Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext))
-                try:
-                    again = sealing.sealed_again(kept, place=place, row_id=row.pk)
-                except vault.CannotOpen:
-                    stuck += 1
-                    continue
-                if again is not kept:
-                    row.key_id, row.wrapped_key, row.ciphertext = again.key_id, again.wrapped_key, again.ciphertext
-                    row.save(update_fields=["key_id", "wrapped_key", "ciphertext"])
-                    moved += 1
-    return moved, stuck
+    keys, stuck_keys = sealing.rows_seal_again(PushKey.objects.all(), place=PLACE)
+    browsers, stuck_browsers = sealing.rows_seal_again(PushSubscription.objects.all(), place=PUSH_PLACE)
+    return keys + browsers, stuck_keys + stuck_browsers

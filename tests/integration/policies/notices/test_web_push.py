@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 from joserfc import jwt
@@ -192,6 +192,12 @@ class TestTheKey:
         assert browser.read(push_service.asked[0].body)
         settings.WARDGATE_MASTER_KEYS = f"other:{base64.b64encode(bytes(range(1, 33))).decode()}"
         assert push_secrets_seal_again() == (0, 2)
+
+    def test_a_browser_whose_keys_do_not_open_is_counted_once(self, push_service: Service) -> None:
+        subscribed(person("grace"), push_service)
+        PushSubscription.objects.update(ciphertext=b"changed")
+        with pytest.raises(CommandError, match=r"\band 1 secrets do not open"):
+            call_command("seal_again")
 
 
 class TestTheBrowsersPage:
