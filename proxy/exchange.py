@@ -2,8 +2,9 @@
 
     decide -> record the intent -> send -> for each message: judge, mask, record, pass on -> record the outcome
 
-An intent is durable before the first byte leaves, and every message is durable before the client gets it. Whatever goes
-wrong after the intent ends in exactly one outcome.
+An intent is durable before the first byte leaves. An answer, and a request to the client, is durable before the client
+gets it; a notification is at the database by then (ADR 0016). Whatever goes wrong after the intent ends in exactly one
+outcome.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class _Pending:
     closes: bool
     future: asyncio.Future[None]
     claim: bytes | None = None
+    is_handed_over: bool = False
     is_taken: bool = False
 
 
@@ -162,13 +163,16 @@ class Journal:
         closes: bool = False,
         is_last: bool = False,
         claim: bytes | None = None,
+        is_handed_over: bool = False,
     ) -> asyncio.Future[None]:
         """Queue an event; the future is done when it is durable.
 
         `patience` is how many seconds the caller waits (None: for ever, for what must be written sooner or later); then
         the future fails with `RecordUnavailable`. `opens` marks an intent, `closes` its outcome. `is_last` tells that
         the caller appends no more before it waits: then a lone call's events are sent at once. `claim` is the id of the
-        use of an approval (16 bytes) that the same statement consumes.
+        use of an approval (16 bytes) that the same statement consumes. With `is_handed_over` the future is done sooner:
+        when the statement that writes the event has left this process whole, which the database then carries out though
+        this process be killed (ADR 0016).
 
         Raises:
             RecordUnavailable: at once, for an intent, while nothing can be written or the queue is full.
@@ -179,7 +183,9 @@ class Journal:
         future: asyncio.Future[None] = self._loop.create_future()
         expires = float("inf") if patience is None else self._loop.time() + patience
         at_us = time.time_ns() // 1000
-        self._queue.append(_Pending(name, session, call, body, payload, at_us, expires, opens, closes, future, claim))
+        self._queue.append(
+            _Pending(name, session, call, body, payload, at_us, expires, opens, closes, future, claim, is_handed_over)
+        )
         if self._in_flight:
             return future
         if is_last and len(self._open) <= 1:
@@ -246,8 +252,12 @@ class Journal:
 
     def _flush(self) -> None:
         pgconn = self._pgconn
-        if pgconn is not None and pgconn.flush():
+        if pgconn is None:
+            return
+        if pgconn.flush():
             self._loop.add_writer(self._socket, self._on_writable)
+        else:
+            self._handed_over()
 
     def _on_writable(self) -> None:
         pgconn = self._pgconn
@@ -256,8 +266,15 @@ class Journal:
         try:
             if not pgconn.flush():
                 self._loop.remove_writer(self._socket)
+                self._handed_over()
         except psycopg.Error:
             self._lost()
+
+    def _handed_over(self) -> None:
+        """The database has the whole statement: whoever waits for no more than that goes on."""
+        for pending in self._in_flight:
+            if pending.is_handed_over and not pending.future.done():
+                pending.future.set_result(None)
 
     def _on_readable(self) -> None:
         pgconn = self._pgconn

@@ -72,10 +72,13 @@ class Recorder:
     Args:
         refuse_seconds: how long a new call waits for its record before it is refused.
         withhold_seconds: how long an answer waits for its record before the call ends with an error.
+        notifications_wait: whether a notification, too, waits until it is durable (ADR 0016).
     """
 
-    def __init__(self, journal: Journal, *, refuse_seconds: float, withhold_seconds: float) -> None:
-        self._journal = journal
+    def __init__(
+        self, journal: Journal, *, refuse_seconds: float, withhold_seconds: float, notifications_wait: bool = False
+    ) -> None:
+        self._journal, self._notifications_wait = journal, notifications_wait
         self._callers = Callers()
         self.refuse_seconds, self._withhold_seconds = refuse_seconds, withhold_seconds
         self._refusals: dict[tuple[str, str, str, tuple[tuple[str, str], ...]], int] = {}
@@ -139,13 +142,23 @@ class Recorder:
     def frame(
         self, call: Call, masked: Masked, *, kind: str, dropped: int = 0, is_last: bool = True
     ) -> Awaitable[None]:
-        """Record a message that is about to go to the client, before it does."""
+        """Record a message that is about to go to the client, before it does.
+
+        A request, which the client acts upon, waits until it is durable; a notification until the database has it.
+        """
         call.count(masked)
         body = {"kind": kind, "hits": dict(masked.hits), "n": call.messages}
         if dropped:
             body["dropped"] = dropped
-        payload = packed(masked.value)
-        return self._append(call, "upstream:message:relayed", body, payload, self._withhold_seconds, is_last=is_last)
+        return self._append(
+            call,
+            "upstream:message:relayed",
+            body,
+            packed(masked.value),
+            self._withhold_seconds,
+            is_last=is_last,
+            is_handed_over=kind == "notification" and not self._notifications_wait,
+        )
 
     def withheld(self, call: Call, reason: str) -> Awaitable[None]:
         """Record that a message of the upstream was not passed on; its content is not kept."""
@@ -264,6 +277,7 @@ class Recorder:
         opens: bool = False,
         closes: bool = False,
         is_last: bool = False,
+        is_handed_over: bool = False,
     ) -> Awaitable[None]:
         return self._journal.append(
             name,
@@ -277,6 +291,7 @@ class Recorder:
             # Whoever began or ended a call waits for that before anything else.
             is_last=is_last or opens or closes,
             claim=call.claim if opens else None,
+            is_handed_over=is_handed_over,
         )
 
     def _request(self, call: Call, body: dict[str, object]) -> bytes | None:

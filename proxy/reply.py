@@ -18,6 +18,8 @@ HEAD, BODY = "wardgate.head", "wardgate.body"
 """Keys of a scope, set by our own server: what the application has read from the head, and the body when all of it is
 there. A server that knows neither is served as well."""
 _JSON = b"application/json"
+_HEAD_WAITS_SECONDS = 0.005
+"""The first event mostly comes with the head of its stream, and both leave in one piece; a head alone waits so long."""
 _WATCH_AFTER_SECONDS = 0.05
 """Most answers come sooner; only a call that takes longer pays for watching whether its client is still there."""
 _STREAM_HEAD = [
@@ -153,10 +155,10 @@ class Reply:
         await self._send({"type": "http.response.body", "body": body})
 
     async def open_stream(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Begin an event stream: its head goes once there is nothing better to do, as while an event is recorded."""
+        """Begin an event stream: its head goes with the first event, or alone when that takes longer."""
         self.is_streaming = True
         self._head = [*_STREAM_HEAD, *(pair for pair in headers if pair[0] != b"cache-control")]
-        self._head_timer = asyncio.get_running_loop().call_soon(self._send_head_late)
+        self._head_timer = asyncio.get_running_loop().call_later(_HEAD_WAITS_SECONDS, self._send_head_late)
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the stream.

@@ -112,6 +112,7 @@ class DataPath:
             self._journal,
             refuse_seconds=settings.WARDGATE_RECORD_REFUSE_MILLISECONDS / 1000,
             withhold_seconds=settings.WARDGATE_RECORD_WITHHOLD_SECONDS,
+            notifications_wait=settings.WARDGATE_RECORD_NOTIFICATIONS_WAIT,
         )
         self._limits = RequestLimits(
             Caps(

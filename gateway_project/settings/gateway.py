@@ -44,6 +44,8 @@ WARDGATE_RECORD_REFUSE_MILLISECONDS = env.integer("WARDGATE_RECORD_REFUSE_MILLIS
 """How long a new call waits for a record that cannot be written before it is refused."""
 WARDGATE_RECORD_WITHHOLD_SECONDS = env.integer("WARDGATE_RECORD_WITHHOLD_SECONDS", 10, at_least=1)
 """How long an answer that cannot be recorded is withheld before the call ends with an error."""
+WARDGATE_RECORD_NOTIFICATIONS_WAIT = env.boolean("WARDGATE_RECORD_NOTIFICATIONS_WAIT", default=False)
+"""Whether a notification on a stream waits until it is durable, and not only until the database has it (ADR 0016)."""
 WARDGATE_REQUIRE_DURABLE_DATABASE = env.boolean("WARDGATE_REQUIRE_DURABLE_DATABASE", default=True)
 """Refuse a PostgreSQL that may lose what it has acknowledged (`wardgate.E021` to `E023`). Off only for tests."""
 WARDGATE_HEARTBEAT_SECONDS = env.integer("WARDGATE_HEARTBEAT_SECONDS", 2, at_least=1)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import psycopg
 import pytest
 
 from gateway_project.embedded import Postgres
@@ -19,7 +22,7 @@ from tests.support.gateway import LiveGateway, gateway_running
 from tests.support.servers import wait_until
 from tests.support.upstream import ScriptedUpstream, Seen, scripted_upstream
 
-from .calls import post, rpc, tool
+from .calls import ACCEPT, post, rpc, tool
 
 LABELS = [
     "decided",
@@ -102,6 +105,79 @@ def test_a_gateway_killed_at_any_step_leaves_no_call_without_intent_and_none_wit
         assert_chains_hold(gateway)
         upstream.clear()
         assert post(gateway, tool("get_order", order=2)).status_code == 200
+
+
+@contextlib.contextmanager
+def nothing_is_committed(gateway: LiveGateway) -> Iterator[None]:
+    """Let every insert of an event wait until the end."""
+    with psycopg.connect(gateway.dsn) as connection:
+        connection.execute("LOCK TABLE gateway_sessions_event IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@contextlib.contextmanager
+def stream_of_a_call_whose_messages_cannot_be_committed(
+    gateway: LiveGateway, upstream: ScriptedUpstream
+) -> Iterator[tuple[httpx.Response, Callable[[], None]]]:
+    """Give a call's stream, whose intent is durable and nothing else, and what lets the rest become so."""
+    arrived, release = threading.Event(), threading.Event()
+
+    def script(seen: Seen, connection: Any) -> None:
+        arrived.set()
+        release.wait(20)
+        stream_script(seen, connection)
+
+    upstream.script = script
+    answers: list[httpx.Response] = []
+    with contextlib.ExitStack() as stack:
+        asked = httpx.stream(
+            "POST", gateway.url("orders"), json=tool("get_order"), headers={**gateway.headers(), **ACCEPT}, timeout=10
+        )
+        caller = threading.Thread(target=lambda: answers.append(stack.enter_context(asked)))
+        caller.start()
+        assert arrived.wait(10)
+        with contextlib.ExitStack() as uncommitted:
+            uncommitted.enter_context(nothing_is_committed(gateway))
+            release.set()
+            caller.join(10)
+            yield answers[0], uncommitted.close
+
+
+def test_a_notification_that_the_client_got_is_in_the_record_though_the_gateway_was_killed_before_its_commit(
+    gateway_seed: dict[str, Any], upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    with gateway_running(gateway_seed, tmp_path) as gateway:
+        with stream_of_a_call_whose_messages_cannot_be_committed(gateway, upstream) as (answer, _):
+            told = next(line for line in answer.iter_lines() if line.startswith("data: {"))
+            gateway.process.kill()
+            wait_until(lambda: gateway.process.poll() is not None, what="the end of the killed gateway")
+        gateway.start()
+        call = next(call for call in gateway.calls() if "gateway:call:intent" in call["events"])
+        assert call["events"] == ["gateway:call:intent", "upstream:message:relayed", "gateway:call:outcome_unknown"]
+        assert call["rows"][1]["payload"] == told[len("data: ") :].encode()
+        assert_chains_hold(gateway)
+
+
+def test_where_notifications_wait_for_their_commit_the_client_gets_none_before_it(
+    gateway_seed: dict[str, Any], upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    waits = {"WARDGATE_RECORD_NOTIFICATIONS_WAIT": "true"}
+    with (
+        gateway_running(gateway_seed, tmp_path, environment=waits) as gateway,
+        stream_of_a_call_whose_messages_cannot_be_committed(gateway, upstream) as (answer, commit),
+    ):
+        got = queue.Queue[str]()
+
+        def read() -> None:
+            got.put(next(line for line in answer.iter_lines() if line.startswith("data: {")))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        with pytest.raises(queue.Empty):
+            got.get(timeout=0.5)
+        commit()
+        assert "working" in got.get(timeout=10)
+        reader.join(10)
 
 
 @pytest.fixture

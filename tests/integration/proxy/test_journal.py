@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -78,6 +79,15 @@ def cut(dsn: str) -> None:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def cut_journals(dsn: str) -> None:
+    """Cut the connections that wait for a lock: those of journals."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
 
 
@@ -213,3 +223,61 @@ async def test_a_broken_connection_leaves_nothing_that_watches_its_socket(dsn: s
         assert asyncio.get_running_loop().remove_reader(watched) is False
     finally:
         await journal.stop()
+
+
+@contextlib.contextmanager
+def nothing_is_committed(dsn: str) -> Iterator[None]:
+    """Let every insert of an event wait until the end."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("LOCK TABLE gateway_sessions_event IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def test_who_waits_for_the_hand_over_goes_on_before_the_commit_and_who_waits_for_the_commit_does_not(
+    dsn: str, instance: UUID
+) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        with nothing_is_committed(dsn):
+            told, durable = append(journal, 1, is_handed_over=True), append(journal, 2)
+            await asyncio.wait_for(told, 5)
+            # The next one cannot be sent while a statement is in flight, so nobody runs ahead of the record.
+            later = append(journal, 3, is_handed_over=True)
+            finished, _ = await asyncio.wait([durable, later], timeout=0.2)
+            assert not finished
+        await asyncio.wait_for(asyncio.gather(durable, later), 5)
+    finally:
+        await journal.stop()
+    assert [event.entry.body for event in stored_of(dsn, instance)] == [b'{"n":1}', b'{"n":2}', b'{"n":3}']
+
+
+async def test_what_was_handed_over_on_a_connection_that_broke_is_written_once_all_the_same(
+    dsn: str, instance: UUID
+) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        with nothing_is_committed(dsn):
+            await asyncio.wait_for(append(journal, 1, is_handed_over=True), 5)
+            await asyncio.to_thread(cut_journals, dsn)
+        await asyncio.wait_for(append(journal, 2), 20)
+        assert journal.statistics.reconnects == 1
+    finally:
+        await journal.stop()
+    stored = stored_of(dsn, instance)
+    assert [event.entry.body for event in stored] == [b'{"n":1}', b'{"n":2}']
+    assert isinstance(chain.verify(instance.bytes, stored), chain.Intact)
+
+
+async def test_nothing_counts_as_handed_over_while_there_is_no_connection(dsn: str, instance: UUID) -> None:
+    journal = journal_of(dsn, instance)
+    await journal.start()
+    try:
+        await journal._disconnect()
+        told = append(journal, 1, is_handed_over=True, patience=0.2)
+        with pytest.raises(RecordUnavailable):
+            await asyncio.wait_for(told, 5)
+    finally:
+        await journal.stop()
+    assert stored_of(dsn, instance) == []
