@@ -52,7 +52,7 @@ class SessionSeal:
         """Return what `token` stands for.
 
         Raises:
-            SessionUnknown: it was not given to this identity for this connection, or it was changed.
+            SessionUnknown: it was not given to this identity for this connection, it was changed, or an older release gave it.
         """
         binding = _binding(identity, route)
         known = self._opened.get((token, binding))
@@ -78,7 +78,11 @@ class SessionSeal:
                 plain = cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], binding)
             except InvalidTag:
                 continue
-            version, name, release, opens_urls, upstream_id = plain[16:].split(_SEPARATOR, 4)
+            parts = plain[16:].split(_SEPARATOR, 4)
+            if len(parts) < 5:
+                # An older release sealed fewer parts. The client begins a new session when it is told.
+                raise SessionUnknown
+            version, name, release, opens_urls, upstream_id = parts
             return SessionRef(
                 session=plain[:16],
                 era=mcp.Era.LEGACY,

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import urlsafe_b64encode
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ from accounts.tokens import Identity
 from proxy.ports import Route, SessionRef
 from proxy.protocol import mcp
 from proxy.protocol.jsonrpc import AnswerInvalid
-from proxy.session_refs import SessionGroups, SessionSeal, SessionUnknown, negotiated
+from proxy.session_refs import SessionGroups, SessionSeal, SessionUnknown, bound_to, negotiated
 
 KEYS = [b"k" * 32, b"o" * 32]
 ANN = Identity("https://idp", "ann", frozenset(), 9_999_999_999, "", "", "cli", b"", "p", "", frozenset())
@@ -34,6 +36,13 @@ ROUTE = Route(
     1,
 )
 REF = SessionRef(b"s" * 16, mcp.Era.LEGACY, "2025-11-25", "upstream-id")
+
+
+def sealed(parts: bytes) -> bytes:
+    """Return a session id with these parts, sealed as ours are."""
+    nonce = os.urandom(12)
+    box = AESGCM(KEYS[0]).encrypt(nonce, REF.session + parts, bound_to(b"mcp-session", ANN, ROUTE))
+    return urlsafe_b64encode(nonce + box).rstrip(b"=")
 
 
 def test_a_sealed_session_opens_for_whom_it_was_made() -> None:
@@ -58,6 +67,21 @@ def test_another_identity_cannot_open_it(change: dict[str, Any]) -> None:
     assert seal.open(token, ANN, ROUTE) == REF
     with pytest.raises(SessionUnknown):
         seal.open(token, replace(ANN, **change), ROUTE)
+
+
+def test_a_session_id_that_an_older_release_gave_is_unknown() -> None:
+    older, newer = b"2025-11-25\x1fupstream-id", b"2025-11-25\x1f\x1f\x1f\x1fupstream-id"
+    assert SessionSeal(KEYS).open(sealed(newer), ANN, ROUTE) == REF
+    with pytest.raises(SessionUnknown):
+        SessionSeal(KEYS).open(sealed(older), ANN, ROUTE)
+
+
+@pytest.mark.parametrize("client", [("Ag\x1fent", "1\x1f2"), ("\x1f", "\x1f\x1f"), ("A\x1f" * 40, "\ud800\x1f1")])
+def test_no_name_of_a_client_moves_the_parts_of_its_session_id(client: tuple[str, str]) -> None:
+    given = replace(REF, client=client, opens_urls=True)
+    opened = SessionSeal(KEYS).open(SessionSeal(KEYS).seal(given, ANN, ROUTE), ANN, ROUTE)
+    assert replace(opened, client=("", "")) == replace(given, client=("", ""))
+    assert "\x1f" not in "".join(opened.client)
 
 
 def test_another_connection_cannot_open_it() -> None:
