@@ -96,13 +96,9 @@ class SessionSeal:
 
 def _told(ref: SessionRef) -> tuple[bytes, ...]:
     """Return what the client told when the session began, short enough for a header."""
+    # The separator is white space, so that none is left in a name.
     name, release = (" ".join(text.split())[:_NAME_CHARACTERS].encode("utf-8", "ignore") for text in ref.client)
-    return (
-        ref.version.encode(),
-        name.replace(_SEPARATOR, b""),
-        release.replace(_SEPARATOR, b""),
-        b"u" if ref.opens_urls else b"",
-    )
+    return ref.version.encode(), name, release, b"u" if ref.opens_urls else b""
 
 
 def _binding(identity: Identity, route: Route) -> bytes:
