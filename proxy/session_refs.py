@@ -52,7 +52,8 @@ class SessionSeal:
         """Return what `token` stands for.
 
         Raises:
-            SessionUnknown: it was not given to this identity for this connection, it was changed, or an older release gave it.
+            SessionUnknown: it was not given to this identity for this connection, it was changed, or an older release
+                gave it.
         """
         binding = _binding(identity, route)
         known = self._opened.get((token, binding))
