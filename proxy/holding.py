@@ -19,6 +19,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import msgspec
+
 from policies.engine import binding, rules
 from policies.engine.verdicts import Allow, Deny, Hold
 from proxy import held_texts
@@ -252,7 +254,7 @@ class Holding:
                 return
             following = LegRef(standing.request_id, legs, 2, waiter.bound, standing.expires_at)
         else:
-            following = replace_leg(leg)
+            following = msgspec.structs.replace(leg, leg=leg.leg + 1)
         state = self.means.seal.state(following, call.identity, call.route)
         await self.answers.come_again(call, standing, state, way)
 
@@ -411,8 +413,7 @@ class Holding:
             await self.answers.changed(call, waiter.standing, way)
             return None
         call.claim, call.approval = claim.use_id.bytes, claim.code
-        if call.outbound != claim.body:
-            call.outbound = claim.body
+        call.outbound = claim.body
         if (sent := mcp.id_of(claim.body)) != call.request_id or type(sent) is not type(call.request_id):
             call.wire_id = sent
         self.means.recorder.decided(call, waiter.standing)
@@ -502,11 +503,6 @@ class _Ended:
 
 URL_ID = "wardgate-url-"
 """How the ids of our own requests to clients begin."""
-
-
-def replace_leg(leg: LegRef) -> LegRef:
-    """Return the leg after `leg`."""
-    return LegRef(leg.request, leg.legs, leg.leg + 1, leg.bound, leg.expires_at)
 
 
 def expired(standing: Standing) -> Standing:
