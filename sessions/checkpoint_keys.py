@@ -62,6 +62,17 @@ def checkpoint_key_rotate(*, now: datetime, is_vouched_for: bool = True) -> Chec
     return _next_key(now, is_vouched_for=is_vouched_for)
 
 
+def checkpoint_keys_seal_again() -> tuple[int, int]:
+    """Seal the private half of the present key under the first master key; return how many moved, and how many cannot.
+
+    Those of earlier keys are forgotten already, and count as neither.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    return sealing.rows_seal_again(CheckpointKey.objects.exclude(ciphertext=b""), place=_PLACE)
+
+
 def signed(purpose: str, body: bytes, *, now: datetime) -> Signature:
     """Sign a statement with the present key; the first one is made when there is none.
 

@@ -63,7 +63,9 @@ def checkpoint_sink_save(
         CheckpointSink.DoesNotExist: there is no such sink.
         MasterKeysUnusable: the secret cannot be sealed.
     """
-    sink = CheckpointSink(created_at=now) if sink_id is None else CheckpointSink.objects.get(pk=sink_id)
+    sink = CheckpointSink(created_at=now)
+    if sink_id is not None:
+        sink = CheckpointSink.objects.select_for_update().get(pk=sink_id)
     was_at = None if sink_id is None else (sink.kind, sink.target, sink.bucket)
     sink.name, sink.kind, sink.target = name.strip(), kind, target.strip()
     sink.bucket, sink.prefix, sink.region, sink.access_key = bucket, prefix, region, access_key
@@ -87,6 +89,15 @@ def checkpoint_sink_save(
 def checkpoint_sink_delete(*, sink_id: UUID) -> None:
     """Stop sending to a sink; what it has stays there."""
     CheckpointSink.objects.filter(pk=sink_id).delete()
+
+
+def checkpoint_secrets_seal_again() -> tuple[int, int]:
+    """Seal the secrets of sinks under the first master key; return how many moved, and how many do not open.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    return sealing.rows_seal_again(CheckpointSink.objects.exclude(key_id=""), place=_PLACE)
 
 
 def checkpoint_sink_test(*, sink_id: UUID, now: datetime) -> None:

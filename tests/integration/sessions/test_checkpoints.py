@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -162,6 +163,18 @@ def test_a_key_that_is_not_vouched_for_has_no_word_of_the_one_before(now: dateti
     checkpoint_keys.signed("checkpoint", b"{}", now=now)
     new = checkpoint_keys.checkpoint_key_rotate(now=now, is_vouched_for=False)
     assert (new.endorsed_by, bytes(new.endorsement)) == ("", b"")
+
+
+def test_the_present_key_moves_to_a_new_master_key_and_earlier_ones_stay_gone(now: datetime, settings: Any) -> None:
+    checkpoint_keys.signed("checkpoint", b"{}", now=now)
+    present = checkpoint_keys.checkpoint_key_rotate(now=now)
+    other = "other:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    settings.WARDGATE_MASTER_KEYS = f"{other},{settings.WARDGATE_MASTER_KEYS}"
+    assert checkpoint_keys.checkpoint_keys_seal_again() == (1, 0)
+    assert checkpoint_keys.checkpoint_keys_seal_again() == (0, 0)
+    settings.WARDGATE_MASTER_KEYS = other
+    assert checkpoint_keys.signed("checkpoint", b"{}", now=now).kid == present.kid
+    assert CheckpointKey.objects.exclude(key_id="other").get().signs_until == now
 
 
 def test_without_the_master_key_nothing_is_signed_and_nothing_written(now: datetime, settings: object) -> None:

@@ -14,12 +14,20 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 
 from sessions.checkpoint_state import record_state
 from sessions.checkpoints import Due, chain_load, checkpoint_write_if_due
 from sessions.exporting import Part, record_lines
 from sessions.models import CheckpointSink
-from sessions.shipping import SinkFailed, checkpoint_sink_save, checkpoint_sink_test, checkpoints_ship
+from sessions.shipping import (
+    SinkFailed,
+    checkpoint_secrets_seal_again,
+    checkpoint_sink_save,
+    checkpoint_sink_test,
+    checkpoints_ship,
+    destination_of,
+)
 from tests.support.chained import START, ChainWriter
 from tests.support.s3 import ACCESS_KEY, REGION, SECRET_KEY, s3_server
 from tests.support.syslog import certificate, syslog_server
@@ -31,6 +39,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 LOOPBACK = ["127.0.0.0/8"]
 AT_ONCE = Due(events=1, seconds=0, idle_seconds=3600)
 HOOK_SECRET = "whsec-5b1f"
+OTHER_KEY = "other:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 @pytest.fixture
@@ -231,6 +240,29 @@ def test_a_secret_does_not_follow_to_another_place(now: datetime) -> None:
             sink_id=made.pk, name="copies", kind="webhook", target="https://evil.example.com/x", now=now
         )
     assert "secret" in refused.value.error_dict
+
+
+def test_a_secret_and_the_key_of_checkpoints_move_to_a_new_master_key(
+    writer: ChainWriter, folder: Path, now: datetime, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = sink(now, kind="webhook", target="https://a.example.com/x", secret=HOOK_SECRET)
+    sink(now, name="here", kind="file", target="here")
+    settings.WARDGATE_MASTER_KEYS = f"{OTHER_KEY},{settings.WARDGATE_MASTER_KEYS}"
+    call_command("seal_again")
+    said = "1 keys of recordings and checkpoints, 1 secrets of sinks and 0 of notifications are sealed again."
+    assert capsys.readouterr().out.strip() == said
+    settings.WARDGATE_MASTER_KEYS = OTHER_KEY
+    assert destination_of(CheckpointSink.objects.get(pk=made.pk)).secret.reveal().decode() == HOOK_SECRET
+
+
+def test_a_secret_and_a_key_that_do_not_open_are_said_to_be_stuck(
+    writer: ChainWriter, now: datetime, settings: Any
+) -> None:
+    sink(now, kind="webhook", target="https://a.example.com/x", secret=HOOK_SECRET)
+    settings.WARDGATE_MASTER_KEYS = OTHER_KEY
+    assert checkpoint_secrets_seal_again() == (0, 1)
+    with pytest.raises(CommandError, match=r"^1 keys of recordings and checkpoints and 1 secrets do not open"):
+        call_command("seal_again")
 
 
 def test_the_state_tells_what_is_missing(writer: ChainWriter, now: datetime) -> None:
