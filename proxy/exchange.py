@@ -17,7 +17,7 @@ from accounts.revocations import CONNECTION_LOCKED
 from policies.engine import explain, rules
 from policies.engine.masking import MaskFailed
 from policies.engine.verdicts import Allow, Deny, Hold, Verdict
-from proxy import changes, errors
+from proxy import changes, errors, held_texts
 from proxy.catalogue import UNKNOWN_TOOL, refusal
 from proxy.held_reply import HeldReply
 from proxy.ports import (
@@ -68,7 +68,7 @@ async def run(call: Call, ports: Ports, reply: ReplyPort) -> None:
         verdict, reply = resolved.verdict, resolved.reply
         if call.cut and isinstance(verdict, Allow):
             await ports.approvals.release(call)
-            verdict = Deny(call.cut, "the caller lost access while the call was held")
+            verdict = Deny(call.cut, held_texts.LOST_ACCESS)
     await carry_out(call, verdict, ports, reply)
 
 

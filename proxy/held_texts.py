@@ -9,6 +9,8 @@ from typing import Any, Final
 from proxy.held import Standing
 
 KEY: Final = "wardgate/approval"
+LOST_ACCESS: Final = "the caller lost access while the call was held"
+"""Why a held call does not run whose caller has been cut off meanwhile."""
 _LONGEST: Final = 300
 
 

@@ -221,7 +221,7 @@ class Holding:
             await self._withdraw(waiter, way)
             return _Ended(None)
         if call.cut:
-            return _Ended(Resolved(Deny(call.cut, "the caller lost access while the call was held"), way))
+            return _Ended(Resolved(Deny(call.cut, held_texts.LOST_ACCESS), way))
         if standing.state == "approved" or not standing.is_open:
             return _Ended(await self.settle(waiter, hold, way))
         return None
@@ -362,7 +362,7 @@ class Holding:
         """Run an approved call, or tell what became of it."""
         call = waiter.call
         if call.cut:
-            return Resolved(Deny(call.cut, "the caller lost access while the call was held"), way)
+            return Resolved(Deny(call.cut, held_texts.LOST_ACCESS), way)
         while waiter.standing.state == "approved":
             refused = self._why_not_now(call, hold)
             if refused is not None:
@@ -428,7 +428,7 @@ class Holding:
             return Deny("token_expired", "the access token expired while the call was held; log in and call again")
         why = call.cut or why_over(call, snapshot, now)
         if why:
-            return Deny(why, "the caller lost access while the call was held")
+            return Deny(why, held_texts.LOST_ACCESS)
         route = snapshot.routes[call.route.slug]
         if route.policy is None or route.refusal is not None:
             return Deny("connection_unusable", "this connection is not configured correctly")
@@ -458,7 +458,7 @@ class Holding:
             if waiter.is_gone and not waiter.survives:
                 raise ClientGone
             if call.cut:
-                return Resolved(Deny(call.cut, "the caller lost access while the call was held"), way)
+                return Resolved(Deny(call.cut, held_texts.LOST_ACCESS), way)
             if time.monotonic() >= until:
                 break
             await waiter.pause(_LOOK_SECONDS)
