@@ -15,7 +15,7 @@ from tests.support.record import START
 
 pytestmark = pytest.mark.django_db
 PLACE = "accounts_signingkey"
-NEW = "next:QAV8a9ywfjRM36X1T4YTKDhiDVMKgdFkiz1XbXlsWoQ="
+NEW = "next:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 @pytest.fixture
