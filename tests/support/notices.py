@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from typing import Any
 
 HOOK_SECRET = "hook-secret-Vx71q"
 
@@ -40,7 +40,7 @@ class Mail:
 
     @property
     def messages(self) -> list[EmailMessage]:
-        return [cast("EmailMessage", email.message_from_bytes(raw, policy=email.policy.default)) for raw in self.raw]
+        return [email.message_from_bytes(raw, policy=email.policy.default) for raw in self.raw]
 
 
 @contextmanager
@@ -53,7 +53,8 @@ def mail_server() -> Iterator[Mail]:
 
         def handle(self) -> None:
             self.say("220 mail.test ready")
-            sender, recipients = "", []
+            sender = ""
+            recipients: list[str] = []
             while line := self.rfile.readline(2000):
                 verb, _, rest = line.decode().strip().partition(" ")
                 if mail.stalls and verb.upper() == "DATA":
