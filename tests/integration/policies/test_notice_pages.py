@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,18 +18,12 @@ from policies import services
 from policies.models import NoticeChannel, NoticeDelivery, NoticePreference, PushSubscription
 from policies.notices.message import CHOSEN
 from policies.services.notice_channels import secret_of
-from tests.support.notices import HOOK_SECRET, Hook, hook_server
+from tests.support.notices import HOOK_SECRET, Hook
 
 from .notifying import LOCAL, NOW, hook_channel, request, spread_and_send
 
 pytestmark = pytest.mark.django_db
 CHANGELIST = "admin:policies_noticechannel_changelist"
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    with hook_server() as server:
-        yield server
 
 
 def browser_of(role: str) -> Client:

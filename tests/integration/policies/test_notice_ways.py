@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -15,7 +14,7 @@ import pytest
 from accounts.vault import Secret
 from policies.notices import email, webhook
 from policies.notices.message import LONGEST_LINE, Event, Notice, NotSent
-from tests.support.notices import HOOK_SECRET, Hook, Mail, hook_server, mail_server
+from tests.support.notices import HOOK_SECRET, Hook, Mail
 
 LOCAL = ("127.0.0.0/8",)
 NOTICE = Notice(
@@ -38,21 +37,6 @@ HOSTILE = {
     "a dot on its own": "x\r\n.\r\nMAIL FROM:<evil@example.com>",
     "no character at all": "\ud800",
 }
-
-
-@pytest.fixture
-def mail(settings: Any) -> Iterator[Mail]:
-    with mail_server() as server:
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-        settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
-        yield server
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    with hook_server() as server:
-        yield server
 
 
 def hostile(text: str) -> Notice:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
@@ -29,28 +28,13 @@ from policies.services import Deciding
 from policies.services.notice_delivery import LEASE, MOST_ATTEMPTS, pause_after, sending
 from policies.services.notice_recipients import Recipient, recipients_of
 from policies.services.notice_spreading import quiet_until
-from tests.support.notices import HOOK_SECRET, Hook, Mail, hook_server, mail_server
+from tests.support.notices import HOOK_SECRET, Hook, Mail, hook_server
 from tests.support.servers import ROOT, wait_until
 
 from .notifying import NOW, decide, hook_channel, orders, person, principal, request, rule, spread_and_send, told
 
 pytestmark = pytest.mark.django_db
 State = NoticeDelivery.State
-
-
-@pytest.fixture
-def mail(settings: Any) -> Iterator[Mail]:
-    with mail_server() as server:
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-        settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
-        yield server
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    with hook_server() as server:
-        yield server
 
 
 def recipients(mail: Mail) -> list[str]:
