@@ -6,13 +6,14 @@ Each keeps what it was sent, and answers as it is told: `service.answer_next(429
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
 from typing import Any
+
+from tests.support.serving import serving
 
 LOCAL = ["127.0.0.0/8"]
 
@@ -82,15 +83,9 @@ def service(
     server.daemon_threads = True
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
     running.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
-    try:
+    with serving(server):
         yield running
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
 
 
 def slack_api(asked: Asked) -> tuple[int, Any]:

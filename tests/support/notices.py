@@ -20,6 +20,8 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.serving import serving
+
 HOOK_SECRET = "hook-secret-Vx71q"
 
 
@@ -94,7 +96,8 @@ def mail_server() -> Iterator[Mail]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
 
-    with Server(("127.0.0.1", 0), Handler) as server, _serving(server):
+    server = Server(("127.0.0.1", 0), Handler)
+    with serving(server):
         mail.port = server.server_address[1]
         yield mail
         mail.is_over.set()
@@ -162,19 +165,7 @@ def hook_server() -> Iterator[Hook]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    with _serving(server):
+    with serving(server):
         hook.url = f"http://127.0.0.1:{server.server_address[1]}/hook/capability-9f31"
         yield hook
         hook.is_over.set()
-    server.server_close()
-
-
-@contextmanager
-def _serving(server: socketserver.BaseServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join(5)

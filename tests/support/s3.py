@@ -10,12 +10,13 @@ import hashlib
 import hmac
 import itertools
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tests.support.serving import serving
 
 ACCESS_KEY = "AKIATESTS"
 SECRET_KEY = "tests/secret/key+1"
@@ -176,12 +177,6 @@ def s3_server() -> Iterator[S3Server]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
     state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with serving(server):
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)

@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.serving import serving
+
 SECRET = "siem-token-5tR9"
 
 
@@ -176,15 +178,9 @@ def http_service(kind: str) -> Iterator[Taken]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
     taken.url = f"http://127.0.0.1:{server.server_address[1]}{PATHS[kind]}"
-    try:
+    with serving(server):
         yield taken
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
 
 
 @dataclass
