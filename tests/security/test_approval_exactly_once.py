@@ -29,8 +29,9 @@ from tests.support import held_callers
 from tests.support.gateway import BEARER, LiveGateway, gateway_running
 from tests.support.held_callers import all_said, approve, call_bytes, forwarded, said
 from tests.support.servers import wait_until
-from tests.support.upstream import ScriptedUpstream, scripted_upstream
+from tests.support.upstream import ScriptedUpstream
 
+pytestmark = pytest.mark.usefixtures("clean_upstream")
 IS_FULL = "WARDGATE_APPROVAL_RACES" in os.environ
 ROUNDS = int(os.environ.get("WARDGATE_APPROVAL_RACES", "2"))
 RACERS = 200 if IS_FULL else 40
@@ -38,17 +39,6 @@ LABELS = ["decided", "intent_durable", "connected", "head_received", "answer_rec
 WAYS = ["stream", "plain", "task"]
 KILLS = [(label, way) for label in LABELS for way in WAYS]
 KILLS = KILLS if IS_FULL else [(label, WAYS[place % 3]) for place, label in enumerate(LABELS)]
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _clean_upstream(upstream: ScriptedUpstream) -> None:
-    upstream.clear()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,8 +24,9 @@ from tests.support.callers import Caller, percentile
 from tests.support.gateway import BEARER, LiveGateway
 from tests.support.held_callers import all_said, call_bytes, forwarded, said, waiting_codes
 from tests.support.servers import wait_until
-from tests.support.upstream import ScriptedUpstream, scripted_upstream
+from tests.support.upstream import ScriptedUpstream
 
+pytestmark = pytest.mark.usefixtures("clean_upstream")
 FLOOD = int(os.environ.get("WARDGATE_APPROVAL_FLOOD", "300"))
 OTHERS_SECONDS = 1.0
 CHANGES = {
@@ -57,17 +57,6 @@ CHANGES = {
         "UPDATE connections_connection SET upstream_url = rtrim(upstream_url, '2') WHERE slug = 'orders'",
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _clean_upstream(upstream: ScriptedUpstream) -> None:
-    upstream.clear()
 
 
 @pytest.fixture(scope="module")

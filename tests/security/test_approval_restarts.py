@@ -26,7 +26,7 @@ from tests.support.database import migrate
 from tests.support.gateway import BEARER, LiveGateway, gateway_running
 from tests.support.held_callers import forwarded
 from tests.support.servers import wait_until
-from tests.support.upstream import ScriptedUpstream, scripted_upstream
+from tests.support.upstream import ScriptedUpstream
 
 COUNT = int(os.environ.get("WARDGATE_APPROVAL_RESTARTS", "16"))
 WAYS = ("task", "legacy stream", "modern stream", "plain")
@@ -135,12 +135,6 @@ class Client:
                 self.repeats += 1
                 return
             self.text = text
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -14,16 +13,10 @@ import psycopg
 import pytest
 
 from tests.support.gateway import LiveGateway
-from tests.support.upstream import ScriptedUpstream, Seen, json_answer, result, scripted_upstream
+from tests.support.upstream import ScriptedUpstream, Seen, json_answer, result
 
 CANARY = "canary/4f7c9b+secret=="
 ACCEPT = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,8 +12,9 @@ import pytest
 from tests.integration.proxy.calls import ACCEPT, tool
 from tests.security import route_table as table
 from tests.support.gateway import LiveGateway
-from tests.support.upstream import ScriptedUpstream, scripted_upstream
+from tests.support.upstream import ScriptedUpstream
 
+pytestmark = pytest.mark.usefixtures("clean_upstream")
 CALLERS = ("none", "garbage", "wrong audience", "expired", "other principal", "valid")
 NOBODIES = CALLERS[:4]
 CALL = json.dumps(tool("get_order")).encode()
@@ -66,17 +66,6 @@ MAGIC = {
     "X-Forwarded-For": "127.0.0.1",
 }
 """Headers by which other gateways have let somebody in."""
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def _clean(upstream: ScriptedUpstream) -> None:
-    upstream.clear()
 
 
 @pytest.fixture(scope="module")

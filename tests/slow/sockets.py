@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.callers import percentile, steady_load
 from tests.support.gateway import LiveGateway
-from tests.support.upstream import ScriptedUpstream, scripted_upstream
+from tests.support.upstream import ScriptedUpstream
 
 SOCKETS = 2000
 ADDRESSES = 10
@@ -24,12 +23,6 @@ HEAD_SECONDS, BODY_SECONDS = 10, 30
 LATE_SECONDS = 2
 CALLS_PER_SECOND = 100
 QUIET_SECONDS = 10.0
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

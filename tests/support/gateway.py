@@ -40,6 +40,7 @@ from tests.support import seeding
 from tests.support.database import fresh_database
 from tests.support.idp import Issuer
 from tests.support.servers import ROOT, Server, free_port, wait_until
+from tests.support.upstream import ScriptedUpstream, scripted_upstream
 
 AUDIENCE = "wardgate-tests"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -245,6 +246,19 @@ def gateway_running(seed: Seed, folder: Path, **options: Any) -> Iterator[LiveGa
             yield gateway
         finally:
             gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ScriptedUpstream]:
+    """Run one upstream for the module, for its seed to lead to."""
+    with scripted_upstream() as server:
+        yield server
+
+
+@pytest.fixture
+def clean_upstream(upstream: ScriptedUpstream) -> None:
+    """Let the upstream of the module have seen nothing when a test begins, and answer as it does without a script."""
+    upstream.clear()
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.gateway import UPSTREAM_SECRET
-from tests.support.upstream import ScriptedUpstream, scripted_upstream
+from tests.support.upstream import ScriptedUpstream
 
 from .held import hold
 
 __all__ = ["hold"]
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[ScriptedUpstream]:
-    with scripted_upstream() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
