@@ -15,7 +15,6 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
 from accounts.models import Group, User
-from accounts.roles import PERMISSIONS
 from connections.definitions import changes
 from policies.engine import approving
 from sessions.markup import UNSEEN
@@ -25,7 +24,6 @@ from sessions.search_models import CallIndex
 from . import eligibility, selectors
 from .models import ApprovalDecision, ApprovalRequest, ApprovalRule
 from .services import Deciding, Desk, awaited_of, may_decide, view_of, why_not
-from .services.deciders import DECIDE
 
 PAGE = 50
 MOST_COUNTED = 1_000
@@ -179,21 +177,6 @@ def _tab(user: User, desk: Desk, tab: str, now: datetime) -> QuerySet[ApprovalRe
             return visible.filter(own) if user.principal_id else visible.none()
         case _:
             return waiting
-
-
-def perhaps_deciders() -> QuerySet[User]:
-    """Return everybody who could have the permission to decide; whether they have it is asked of each.
-
-    Asking thousands of people one by one would take longer than the page.
-    """
-    deciding = [role for role, given in PERMISSIONS.items() if DECIDE in given]
-    by_role = Q(roles__role__in=deciding)
-    for role in deciding:
-        by_role |= Q(role_names__contains=[str(role)])
-    codename = DECIDE.partition(".")[2]
-    by_hand = Q(user_permissions__codename=codename) | Q(groups__permissions__codename=codename)
-    # Ids first: one person can be found in several ways.
-    return User.objects.filter(pk__in=User.objects.filter(by_role | by_hand | Q(is_superuser=True)).values("pk"))
 
 
 def _place(after: str) -> tuple[datetime, UUID] | None:

@@ -68,7 +68,7 @@ def inbox_request(request: HttpRequest, code: str) -> HttpResponse:
     details["proof_url"] = proof_url(request.path)
     details["may_withdraw"] = approval.state in services.OPEN and services.may_withdraw(approval, user)
     details["may_break_glass"] = is_held and user.has_perm("policies.break_glass_approvalrequest")
-    details["others"] = _others(user) if details["may_decide"] else []
+    details["others"] = services.deciders_besides(user=user) if details["may_decide"] else []
     details["may_see_record"] = user.has_perm("gateway_sessions.view_session")
     if request.headers.get("X-Wardgate-Part") == "detail":
         return render(request, "console/inbox_detail.html", details)
@@ -279,12 +279,6 @@ def _visible(user: User, code: str) -> ApprovalRequest:
     if found is None:
         raise Http404
     return found
-
-
-def _others(user: User) -> list[User]:
-    """Return the people to whom a request can be handed over."""
-    people = inbox.perhaps_deciders().filter(is_active=True).exclude(pk=user.pk).order_by("username")[:200]
-    return [person for person in people if person.has_perm(DECIDE)]
 
 
 def _person(request: HttpRequest) -> User:

@@ -7,7 +7,10 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from django.db.models import Q, QuerySet
+
 from accounts.models import User
+from accounts.roles import PERMISSIONS
 from accounts.services import groups_of, provider_of
 from accounts.services.people import is_locked
 from policies.engine.approving import Approver
@@ -15,6 +18,10 @@ from policies.models import ApprovalDelegation
 
 DECIDE: Final = "policies.decide_approvalrequest"
 """The permission to decide requests for approval."""
+MOST_DECIDERS: Final = 500
+"""Most people who are looked at for one request."""
+MOST_NAMED: Final = 200
+"""Most people who are offered to choose from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +79,32 @@ def delegators_of(*, user: User, now: datetime) -> list[User]:
     return list(User.objects.filter(pk__in=held).select_related("principal").order_by("pk"))
 
 
+def perhaps_deciders() -> QuerySet[User]:
+    """Return everybody who could have the permission to decide; whether they have it is asked of each.
+
+    Asking thousands of people one by one would take longer than a page may.
+    """
+    deciding = [role for role, given in PERMISSIONS.items() if DECIDE in given]
+    by_role = Q(roles__role__in=deciding)
+    for role in deciding:
+        by_role |= Q(role_names__contains=[str(role)])
+    codename = DECIDE.partition(".")[2]
+    by_hand = Q(user_permissions__codename=codename) | Q(groups__permissions__codename=codename)
+    # Ids first: one person can be found in several ways.
+    found = User.objects.filter(by_role | by_hand | Q(is_superuser=True))
+    return User.objects.filter(pk__in=found.values("pk"))
+
+
+def deciders() -> list[User]:
+    """Return the people who may decide requests at all, at most `MOST_DECIDERS`."""
+    found = perhaps_deciders().filter(is_active=True).select_related("principal").order_by("pk")
+    return [user for user in found[:MOST_DECIDERS] if may_decide(user)]
+
+
 def deciders_besides(*, user: User) -> list[User]:
     """Return the other people who may decide, by name: to hand over to, and to name as delegates."""
-    others = User.objects.filter(is_active=True).exclude(pk=user.pk).order_by("username")[:500]
-    return [other for other in others if other.has_perm(DECIDE)]
+    others = perhaps_deciders().filter(is_active=True).exclude(pk=user.pk).order_by("username")[:MOST_NAMED]
+    return [other for other in others if may_decide(other)]
 
 
 def may_decide(user: User) -> bool:

@@ -11,21 +11,14 @@ import copy
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
-from django.db.models import Q
-
-from accounts import roles
 from accounts.models import Principal, ScimMember, User
 from policies.models import ApprovalRequest, NoticeOutbox
 from policies.notices.message import ASKING, Event
 
-from .deciders import DECIDE, Deciding
+from .deciders import Deciding, deciders
 from .reviews import why_not_review
 from .seats import why_not
-
-MOST: Final = 500
-"""Most people who are looked at for one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +54,6 @@ def may_decide_now(request: ApprovalRequest, user: User, *, now: datetime) -> bo
     """Tell whether the person may decide the request, as far as their groups are known."""
     groups = known_groups([user]).get(user.pk, frozenset())
     return why_not(request, Deciding(user, groups), now=now) is None
-
-
-def deciders() -> list[User]:
-    """Return the people who may decide requests at all."""
-    names = [role.value for role, permissions in roles.PERMISSIONS.items() if DECIDE in permissions]
-    has_role = Q(is_superuser=True) | Q(roles__role__in=names)
-    for name in names:
-        has_role |= Q(role_names__contains=[name])
-    found = User.objects.filter(has_role, is_active=True).select_related("principal").order_by("pk").distinct()
-    return [user for user in found[:MOST] if user.has_perm(DECIDE)]
 
 
 def known_groups(users: Iterable[User]) -> dict[int, frozenset[int]]:

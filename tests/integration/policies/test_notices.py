@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.contrib.auth.models import Group as PermissionGroup
+from django.contrib.auth.models import Permission
 from django.db import connection, connections, transaction
 from kombu.exceptions import OperationalError
 
@@ -48,6 +50,16 @@ class TestWhoIsTold:
         request()
         spread_and_send()
         assert recipients(mail) == ["grace@example.com"]
+
+    def test_who_may_decide_by_a_permission_of_their_own_or_of_a_group_is_asked_as_well(self, mail: Mail) -> None:
+        permission = Permission.objects.get(codename="decide_approvalrequest")
+        person("hand", "viewer").user_permissions.add(permission)
+        team = PermissionGroup.objects.create(name="deciders")
+        team.permissions.add(permission)
+        person("team", "viewer").groups.add(team)
+        request()
+        spread_and_send()
+        assert recipients(mail) == ["hand@example.com", "team@example.com"]
 
     def test_nobody_is_asked_to_decide_their_own_request(self, mail: Mail) -> None:
         person("grace"), person("alice", principal=principal("alice"))
