@@ -5,6 +5,7 @@ Every secret names its place: what it is, and the id of its row. A ciphertext th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -21,7 +22,7 @@ def sealed(secret: str, *, place: str, row_id: object) -> vault.Sealed:
     Raises:
         MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
     """
-    return vault.seal(_ring(), secret.encode(), aad=_binding(place, row_id))
+    return vault.seal(key_ring(), secret.encode(), aad=binding(place, row_id))
 
 
 def opened(kept: vault.Sealed, *, place: str, row_id: object) -> vault.Secret:
@@ -31,56 +32,75 @@ def opened(kept: vault.Sealed, *, place: str, row_id: object) -> vault.Secret:
         MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
         vault.CannotOpen: its master key is gone, or it was changed or moved.
     """
-    return vault.open_sealed(_ring(), kept, aad=_binding(place, row_id))
+    return vault.open_sealed(key_ring(), kept, aad=binding(place, row_id))
 
 
-def sealed_again(kept: vault.Sealed, *, place: str, row_id: object) -> vault.Sealed:
-    """Return the secret sealed under the first master key; the same object when it is so already.
+def rows_seal_again(rows: QuerySet[Any], *, place: str, prefix: str = "") -> tuple[int, int]:
+    """Seal the secrets of `rows` under the first master key; return how many moved, and how many do not open.
+
+    Args:
+        rows: as `bound_rows_seal_again`.
+        place: what the secrets were sealed for, with the primary key as the id of the row.
+        prefix: as `bound_rows_seal_again`.
 
     Raises:
         MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
-        vault.CannotOpen: as `opened`.
     """
-    return vault.rewrap(_ring(), kept, aad=_binding(place, row_id))
+    moved, stuck = bound_rows_seal_again(rows, bound_to=lambda row: binding(place, row.pk), prefix=prefix)
+    return moved, len(stuck)
 
 
-def rows_seal_again(rows: QuerySet[Any], *, place: str) -> tuple[int, int]:
-    """Seal the secrets of `rows` under the first master key; return how many moved, and how many do not open.
+def bound_rows_seal_again(
+    rows: QuerySet[Any], *, bound_to: Callable[[Any], bytes], prefix: str = ""
+) -> tuple[int, list[Any]]:
+    """Seal the secrets of `rows` under the first master key; return how many moved, and the ids of what does not open.
 
     Each row is locked and saved in a transaction of its own, so that everything else goes on meanwhile. One that is
     none of `rows` any more when its turn comes, because it was deleted or its secret forgotten, is passed over.
 
     Args:
         rows: rows that have a secret, in columns `key_id`, `wrapped_key` and `ciphertext`.
-        place: what the secrets were sealed for, with the primary key as the id of the row.
+        bound_to: the `aad` under which the secret of a row was sealed.
+        prefix: what the names of the three columns begin with.
 
     Raises:
         MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
     """
-    moved = stuck = 0
+    ring = key_ring()
+    columns = [f"{prefix}{name}" for name in ("key_id", "wrapped_key", "ciphertext")]
+    moved = 0
+    stuck: list[Any] = []
     for row_id in rows.values_list("pk", flat=True):
         with transaction.atomic():
-            row = rows.select_for_update().filter(pk=row_id).first()
+            row = rows.select_for_update(of=("self",)).filter(pk=row_id).first()
             if row is None:
                 continue
-            kept = vault.Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext))
+            key_id, wrapped_key, ciphertext = (getattr(row, column) for column in columns)
+            kept = vault.Sealed(key_id, bytes(wrapped_key or b""), bytes(ciphertext or b""))
             try:
-                again = sealed_again(kept, place=place, row_id=row.pk)
+                again = vault.rewrap(ring, kept, aad=bound_to(row))
             except vault.CannotOpen:
-                stuck += 1
+                stuck.append(row_id)
                 continue
             if again is not kept:
-                row.key_id, row.wrapped_key, row.ciphertext = again.key_id, again.wrapped_key, again.ciphertext
-                row.save(update_fields=["key_id", "wrapped_key", "ciphertext"])
+                for column, value in zip(columns, (again.key_id, again.wrapped_key, again.ciphertext), strict=True):
+                    setattr(row, column, value)
+                row.save(update_fields=columns)
                 moved += 1
     return moved, stuck
 
 
-def _binding(place: str, row_id: object) -> bytes:
+def binding(place: str, row_id: object) -> bytes:
+    """Return what a secret of the row `row_id` of `place` is bound to."""
     return f"{place}|{row_id}".encode()
 
 
-def _ring() -> vault.KeyRing:
+def key_ring() -> vault.KeyRing:
+    """Return the configured master keys.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
     try:
         return vault.KeyRing.parse(settings.WARDGATE_MASTER_KEYS)
     except vault.VaultSealed:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db.models import QuerySet
 
-from accounts import sealing
+from accounts import sealing, vault
 from accounts.exceptions import MasterKeysUnusable
 from accounts.models import SigningKey
 from accounts.services.signing import signer_at, signing_key_rotate
@@ -53,17 +53,17 @@ def test_only_what_is_sealed_is_saved(keys: QuerySet[SigningKey], monkeypatch: p
 def test_one_that_is_deleted_or_forgotten_meanwhile_is_passed_over(
     keys: QuerySet[SigningKey], monkeypatch: pytest.MonkeyPatch, is_deleted: bool
 ) -> None:
-    seal_again = sealing.sealed_again
+    rewrap = vault.rewrap
 
-    def while_another_goes(*given: Any, row_id: str, **named: Any) -> Any:
-        others = SigningKey.objects.exclude(pk=row_id)
+    def while_another_goes(*given: Any, aad: bytes) -> Any:
+        others = SigningKey.objects.exclude(pk=aad.decode().rpartition("|")[2])
         if is_deleted:
             others.delete()
         else:
             others.update(wrapped_key=b"", ciphertext=b"")
-        return seal_again(*given, row_id=row_id, **named)
+        return rewrap(*given, aad=aad)
 
-    monkeypatch.setattr(sealing, "sealed_again", while_another_goes)
+    monkeypatch.setattr(vault, "rewrap", while_another_goes)
     assert sealing.rows_seal_again(keys, place=PLACE) == (1, 0)
 
 
