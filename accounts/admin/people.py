@@ -172,11 +172,14 @@ class LoginClientAdmin(ProofAdmin, ServiceAdmin):
             except DomainError as error:
                 self.message_user(request, f"{row}: {error}", messages.WARNING)
         try:
-            moved = factors.secrets_reseal()
-        except factors.FactorRefused as error:
+            moved, stuck = factors.factor_secrets_seal_again()
+        except DomainError as error:
             self.message_user(request, str(error), messages.WARNING)
-        else:
-            self.message_user(request, f"Done, with {moved} second factors.", messages.SUCCESS)
+            return
+        if stuck:
+            text = f"{stuck} second factors do not open: is a master key missing?"
+            self.message_user(request, text, messages.WARNING)
+        self.message_user(request, f"Done, with {moved} second factors.", messages.SUCCESS)
 
     def delete_by_service(self, row: LoginClient) -> None:
         """Delete the client."""

@@ -25,7 +25,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from accounts import vault
+from accounts import sealing, vault
 from accounts.exceptions import DomainError
 from accounts.models import User
 
@@ -40,9 +40,7 @@ class SealedAdapter(DefaultMFAAdapter):
 
     def encrypt(self, text: str) -> str:
         """Return `text` sealed under the first master key."""
-        sealed = vault.seal(_ring(), text.encode(), aad=_AAD)
-        parts = (base64.b64encode(part).decode() for part in (sealed.wrapped_key, sealed.ciphertext))
-        return ":".join((sealed.key_id, *parts))
+        return _text(vault.seal(_ring(), text.encode(), aad=_AAD))
 
     def decrypt(self, encrypted_text: str) -> str:
         """Return what was sealed.
@@ -237,26 +235,32 @@ def key_check(*, user: User, response: dict[str, Any], now: datetime) -> bool:
     return True
 
 
-@transaction.atomic
-def secrets_reseal() -> int:
-    """Seal every factor's secret under the first master key again; return how many were under another.
+def factor_secrets_seal_again() -> tuple[int, int]:
+    """Seal every factor's secret under the first master key; return how many moved, and how many do not open.
 
     Raises:
-        FactorRefused: a secret does not open; nothing was changed.
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
     """
-    moved = 0
-    for row in Authenticator.objects.select_for_update().exclude(type=Authenticator.Type.WEBAUTHN):
-        field = "secret" if row.type == Authenticator.Type.TOTP else "seed"
-        before = _sealed(row.data[field])
-        if before.key_id != _ring().first_id:
-            adapter = SealedAdapter()
+    ring = sealing.key_ring()
+    rows = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN)
+    moved = stuck = 0
+    for row_id in rows.values_list("pk", flat=True):
+        with transaction.atomic():
+            row = rows.select_for_update().filter(pk=row_id).first()
+            if row is None:
+                continue
+            field = "secret" if row.type == Authenticator.Type.TOTP else "seed"
             try:
-                row.data[field] = adapter.encrypt(adapter.decrypt(row.data[field]))
-            except vault.CannotOpen:
-                raise FactorRefused(f"A second factor of {row.user} does not open: is a master key missing?") from None
-            row.save(update_fields=["data"])
-            moved += 1
-    return moved
+                kept = _sealed(row.data[field])
+                again = vault.rewrap(ring, kept, aad=_AAD)
+            except (vault.CannotOpen, KeyError, ValueError):
+                stuck += 1
+                continue
+            if again is not kept:
+                row.data[field] = _text(again)
+                row.save(update_fields=["data"])
+                moved += 1
+    return moved, stuck
 
 
 def _step_of(secret: str, code: str, now: datetime, *, after: int) -> int | None:
@@ -290,6 +294,11 @@ def _shown(row: Authenticator) -> Factor:
 
 def _ring() -> vault.KeyRing:
     return vault.KeyRing.parse(settings.WARDGATE_MASTER_KEYS)
+
+
+def _text(sealed: vault.Sealed) -> str:
+    parts = (base64.b64encode(part).decode() for part in (sealed.wrapped_key, sealed.ciphertext))
+    return ":".join((sealed.key_id, *parts))
 
 
 def _sealed(text: str) -> vault.Sealed:

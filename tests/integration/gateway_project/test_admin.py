@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
@@ -14,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.console import EvidenceAdmin
-from accounts.models import Group, IdentityProvider
-from accounts.services import group_save, provider_save
+from accounts.models import Group, IdentityProvider, LoginClient, User
+from accounts.services import factors, group_save, login_clients, provider_save
 from connections import vault
 from connections.models import Connection, Credential
 from connections.services import connection_save, credential_aad, credential_set
@@ -295,6 +296,26 @@ def test_selected_secrets_are_sealed_again_and_those_that_do_not_open_are_named(
     settings.WARDGATE_MASTER_KEYS = "other:MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
     answer = admin_client.post(url(Credential, "changelist"), selected, follow=True)
     assert "does not open" in answer.content.decode()
+
+
+def test_second_factors_are_sealed_again_with_login_clients_and_those_that_do_not_open_are_counted(
+    admin_client, settings
+):
+    provider = provider_save(name="Main", issuer="https://login.example.com", now=START)
+    row = login_clients.login_client_save(provider=provider, client_id="console", secret=SECRET, now=START)
+    grace = User.objects.create_superuser("grace", password="a long enough password")
+    factors.recovery_codes_make(user=grace, now=START)
+    Authenticator.objects.create(user=grace, type=Authenticator.Type.TOTP, data={"secret": "changed"})
+    settings.WARDGATE_MASTER_KEYS = (
+        f"newer:YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY=,{settings.WARDGATE_MASTER_KEYS}"
+    )
+    selected = {"action": "reseal_selected", "_selected_action": [str(row.pk)]}
+    answer = admin_client.post(url(LoginClient, "changelist"), selected, follow=True)
+    row.refresh_from_db()
+    assert row.key_id == "newer"
+    said = answer.content.decode()
+    assert "1 second factors do not open" in said
+    assert "Done, with 1 second factors." in said
 
 
 def test_rows_are_deleted_by_the_action_of_the_list(admin_client, everything):
