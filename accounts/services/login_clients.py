@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from accounts import vault
+from accounts import sealing, vault
 from accounts.exceptions import DomainError
 from accounts.models import IdentityProvider, LoginClient
 from accounts.saving import Refusals
@@ -98,6 +98,16 @@ def login_client_reseal(*, login_client_id: UUID) -> LoginClient:
         row.key_id, row.wrapped_key, row.ciphertext = sealed.key_id, sealed.wrapped_key, sealed.ciphertext
         row.save(update_fields=["key_id", "wrapped_key", "ciphertext"])
     return row
+
+
+def login_client_secrets_seal_again() -> tuple[int, int]:
+    """Seal the secrets of all clients under the first master key; return how many moved, and how many do not open.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    moved, stuck = sealing.bound_rows_seal_again(LoginClient.objects.exclude(ciphertext=None), bound_to=_aad)
+    return moved, len(stuck)
 
 
 def secret_of(row: LoginClient) -> vault.Secret | None:

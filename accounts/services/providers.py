@@ -16,7 +16,14 @@ from accounts.saving import Refusals
 from .directory import scim_settings_follow
 from .provider_rules import MAX_SECRET, PRIVATE_KEY_MEMBERS, refuse_bad_values, required_claims
 
-__all__ = ["PRIVATE_KEY_MEMBERS", "introspection_secret", "provider_delete", "provider_keys_flush", "provider_save"]
+__all__ = [
+    "PRIVATE_KEY_MEMBERS",
+    "introspection_secret",
+    "introspection_secrets_seal_again",
+    "provider_delete",
+    "provider_keys_flush",
+    "provider_save",
+]
 
 _PLACE: Final = "accounts_identityprovider.introspection"
 
@@ -157,6 +164,16 @@ def introspection_secret(provider: IdentityProvider) -> vault.Secret | None:
         bytes(provider.introspection_ciphertext or b""),
     )
     return sealing.opened(kept, place=_PLACE, row_id=provider.pk)
+
+
+def introspection_secrets_seal_again() -> tuple[int, int]:
+    """Seal the secrets for introspection under the first master key; return how many moved, and how many do not open.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    rows = IdentityProvider.objects.exclude(introspection_key_id="")
+    return sealing.rows_seal_again(rows, place=_PLACE, prefix="introspection_")
 
 
 def _locked(provider_id: UUID | None, name: str, now: datetime) -> IdentityProvider:

@@ -78,7 +78,7 @@ def signing_key_withdraw(*, kid: str, now: datetime) -> SigningKey:
         waiting = SigningKey.objects.filter(signs_from__gt=now).order_by("signs_from").first()
         current = waiting or _made(signs_from=now, now=now)
         current.signs_from = now
-        current.save()
+        current.save(update_fields=["signs_from"])
     return current
 
 
@@ -100,6 +100,17 @@ def signing_keys_tend(*, now: datetime) -> bool:
         return False
     signing_key_rotate(now=now)
     return True
+
+
+def signing_keys_seal_again() -> tuple[int, int]:
+    """Seal the private keys under the first master key; return how many moved, and how many do not open.
+
+    Private keys that are forgotten count as neither.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    return sealing.rows_seal_again(SigningKey.objects.exclude(ciphertext=b""), place=_PLACE)
 
 
 def signing_key_state(key: SigningKey, now: datetime) -> str:
