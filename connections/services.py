@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from accounts import addresses
+from accounts import addresses, sealing
 from accounts.models import User
 from accounts.saving import Refusals
 
@@ -125,6 +125,18 @@ def credential_rewrap(*, credential_id: UUID) -> Credential:
         raise CredentialUnreadable from None
     Refusals().save(credential)
     return credential
+
+
+def credentials_seal_again() -> tuple[int, int]:
+    """Seal all credentials under the first master key; return how many moved, and how many do not open.
+
+    The versions stay.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    moved, stuck = sealing.bound_rows_seal_again(Credential.objects.all(), bound_to=credential_aad)
+    return moved, len(stuck)
 
 
 @transaction.atomic

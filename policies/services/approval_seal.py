@@ -11,8 +11,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from accounts import vault
-from accounts.sealing import opened, sealed
+from accounts import sealing, vault
 from policies.models import ApprovalRequest
 
 _PLACE = "policies_approvalrequest.body"
@@ -24,7 +23,7 @@ def seal_body(request: ApprovalRequest, body: bytes) -> None:
     Raises:
         MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
     """
-    kept = sealed(body.decode(), place=_place(request), row_id=request.pk)
+    kept = sealing.sealed(body.decode(), place=_place(request), row_id=request.pk)
     request.key_id, request.wrapped_key, request.ciphertext = kept.key_id, kept.wrapped_key, kept.ciphertext
 
 
@@ -35,7 +34,25 @@ def open_body(request: ApprovalRequest) -> bytes:
         vault.CannotOpen: they, or what was shown of them, were changed, or the master key is gone.
     """
     kept = vault.Sealed(request.key_id, bytes(request.wrapped_key or b""), bytes(request.ciphertext or b""))
-    return opened(kept, place=_place(request), row_id=request.pk).reveal()
+    return sealing.opened(kept, place=_place(request), row_id=request.pk).reveal()
+
+
+def held_calls_seal_again() -> tuple[int, int]:
+    """Seal the bytes of held calls under the first master key; return how many moved, and how many do not open.
+
+    Those that are over move as well, since a run that left nothing may be given back. One that is over and does not
+    open counts as neither: nothing will ever run from it, with whatever key.
+
+    Raises:
+        MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
+    """
+    rows = ApprovalRequest.objects.exclude(ciphertext=None)
+    moved, stuck = sealing.bound_rows_seal_again(
+        rows, bound_to=lambda request: sealing.binding(_place(request), request.pk)
+    )
+    is_open = [ApprovalRequest.State.HELD, ApprovalRequest.State.APPROVED]
+    waiting = set(rows.filter(state__in=is_open).values_list("pk", flat=True))
+    return moved, len(waiting.intersection(stuck))
 
 
 def _place(request: ApprovalRequest) -> str:
