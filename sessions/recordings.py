@@ -255,14 +255,13 @@ def recordings_clear() -> int:
 def keys_seal_again() -> tuple[int, int]:
     """Seal the keys of encrypted recordings under the first master key; return how many moved, and how many cannot.
 
-    The files stay as they are. Afterwards the old master key may go, if no key is left that cannot be moved. A
-    recording that is deleted meanwhile has no key any more, and counts as neither.
+    The files stay as they are, and those that are being written go on. Afterwards the old master key may go, if no key
+    is left that cannot be moved. A recording that is deleted meanwhile has no key any more, and counts as neither.
 
     Raises:
         MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
     """
-    rows = Recording.objects.filter(is_encrypted=True, state=Recording.State.SEALED)
-    return sealing.rows_seal_again(rows, place=PLACE)
+    return sealing.rows_seal_again(Recording.objects.exclude(ciphertext=b""), place=PLACE)
 
 
 def public_keys() -> dict[str, bytes]:
@@ -394,6 +393,8 @@ def _sealed(row: Recording, counted: _Counted, now: datetime) -> Recording | Non
             # Our connection was gone for a while, and another run has begun anew; the file under our name is nobody's.
             storage_of(row.storage).delete(row.name)
             return None
+        # A new master key may have sealed the key of the file again while it was written.
+        row.refresh_from_db(fields=["key_id", "wrapped_key", "ciphertext"])
         row.save()
     if row.suspect:
         logger.error(

@@ -350,11 +350,30 @@ def test_an_old_master_key_can_go_when_everything_is_sealed_again(settings):
     assert list(recordings.recorded_of(session)) == before
 
 
+def test_a_recording_that_is_being_written_meanwhile_opens_without_the_old_master_key(settings, monkeypatch):
+    session = finished()
+    RetentionRule.objects.create(connection=session.connection, is_encrypted=True)
+    before = entries(session)
+    new = "next:QAV8a9ywfjRM36X1T4YTKDhiDVMKgdFkiz1XbXlsWoQ="
+    verify = recordings.recording_verify
+
+    def while_all_is_sealed_again(**named: Any) -> Any:
+        settings.WARDGATE_MASTER_KEYS = f"{new},{settings.WARDGATE_MASTER_KEYS}"
+        assert recordings.keys_seal_again() == (1, 0)
+        return verify(**named)
+
+    monkeypatch.setattr(recordings, "recording_verify", while_all_is_sealed_again)
+    assert compact(session).key_id == "next"
+    leave(session)
+    settings.WARDGATE_MASTER_KEYS = new
+    assert list(recordings.recorded_of(session)) == before
+
+
 def test_a_key_that_does_not_open_is_said_to_be_stuck(settings):
     session = finished()
     RetentionRule.objects.create(connection=session.connection, is_encrypted=True)
     compact(session)
     settings.WARDGATE_MASTER_KEYS = "next:QAV8a9ywfjRM36X1T4YTKDhiDVMKgdFkiz1XbXlsWoQ="
     assert recordings.keys_seal_again() == (0, 1)
-    with pytest.raises(CommandError, match="keep every master key"):
+    with pytest.raises(CommandError, match=r"1 keys of recordings, .*\. Keep every master key"):
         call_command("seal_again")
