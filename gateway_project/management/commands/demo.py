@@ -33,6 +33,10 @@ RECORD_SECONDS = 10
 VISITORS = {"alice": "auto", "bob": "legacy"}
 """Who takes the tour, and in which of the two protocol eras."""
 
+TRIES, PAUSE_SECONDS = 3, 2
+TRY_AGAIN = "Try again in a few seconds"
+"""What the gateway says of a call that it refused because it could not write its record just then."""
+
 DECISION_SECONDS = 20
 """How long alice waits for the demo's approver."""
 
@@ -77,11 +81,7 @@ class Command(BaseCommand):
     def _visit(
         self, name: str, take: Callable[[], tuple[str, list[Seen]]], url: str, public_url: str, *, is_short: bool
     ) -> None:
-        newest = Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
-        try:
-            version, seen = take()
-        except BaseExceptionGroup as group:
-            raise CommandError(f"The gateway did not answer {name}: {_first(group)}.") from group
+        newest, version, seen = _taken(name, take)
         calls, sessions = _recorded(newest, PEOPLE[name].subject, len(seen))
         rows = []
         for one in seen:
@@ -104,6 +104,27 @@ class Command(BaseCommand):
             self.stdout.write("  " + "  ".join(cells).rstrip())
             if row.saw and not is_short:
                 self.stdout.write(textwrap.shorten(row.saw, room - 8, placeholder=" …").join(("      > ", "")))
+
+
+def _taken(name: str, take: Callable[[], tuple[str, list[Seen]]]) -> tuple[int, str, list[Seen]]:
+    """Take the tour; return the newest event before it, the revision that was spoken, and what was seen.
+
+    A busy disk may hold up the record for so long that the gateway refuses and says to try again; so this does.
+
+    Raises:
+        CommandError: the gateway does not answer.
+    """
+    left = TRIES
+    while True:
+        left -= 1
+        newest = Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
+        try:
+            return newest, *take()
+        except BaseExceptionGroup as group:
+            reason = str(_first(group))
+            if not left or TRY_AGAIN not in reason:
+                raise CommandError(f"The gateway did not answer {name}: {reason}") from group
+        time.sleep(PAUSE_SECONDS)
 
 
 def _tour(url: str, token: str, mode: str) -> tuple[str, list[Seen]]:
