@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--pure", type=Path)
     options = parser.parse_args()
-    page = replace(PAGE.read_text(), "results", results(max(RESULTS.glob("*.json"))))
+    page = replace(PAGE.read_text(), "results", results(max(RESULTS.glob("20*.json"))))
     if options.profile:
         page = replace(page, "profile", profile(options.profile))
     if options.pure:

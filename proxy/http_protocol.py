@@ -416,7 +416,7 @@ class RepeatedCycle(RequestResponseCycle):
         return {"type": "http.disconnect"}
 
     async def send(self, message: Any) -> None:
-        """Write the answer (ASGI); one with a length waits for its body, so that both leave together."""
+        """Write the answer (ASGI); its head waits for the first piece of its body, so that both leave together."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
@@ -443,6 +443,8 @@ class RepeatedCycle(RequestResponseCycle):
                 raise RuntimeError("The body is not as long as its head says.")
             self.transport.write(head + body)
         if not has_more:
+            if self._left is None:
+                self.transport.set_write_buffer_limits()
             self._end()
 
     def _begin(self, message: Mapping[str, Any]) -> None:
@@ -461,11 +463,10 @@ class RepeatedCycle(RequestResponseCycle):
             parts.append(_CLOSE)
         if self._left is None:
             parts.append(b"transfer-encoding: chunked\r\n")
+            # Somebody waits for each event: it leaves at once, and not at the end of the loop's turn.
+            self.transport.set_write_buffer_limits(high=0)
         parts.append(b"\r\n")
         self._head = b"".join(parts)
-        if self._left is None:
-            self.transport.write(self._head)
-            self._head = b""
 
     def _end(self) -> None:
         self.response_complete = True

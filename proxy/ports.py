@@ -151,9 +151,9 @@ class Call:
         if isinstance(message, mcp.Request):
             params = message.params
             found = params.get("arguments", _NO_ARGUMENTS) if self.kind in {"tool", "prompt"} else params
-            arguments = found if isinstance(found, Mapping) else _NO_ARGUMENTS
+            arguments = found if isinstance(found, dict) else _NO_ARGUMENTS
             answers = params.get("inputResponses")
-            if isinstance(answers, Mapping):
+            if isinstance(answers, dict):
                 return Facts(now, self.address, *self.client, arguments, history, answers)
         return Facts(now, self.address, self.client[0], self.client[1], arguments, history)
 

@@ -192,7 +192,12 @@ class Reply:
 
     def _send_head_late(self) -> None:
         self._head_timer = None
-        self._late = asyncio.ensure_future(self._send_head())
+        self._late = asyncio.ensure_future(self._send_head_alone())
+
+    async def _send_head_alone(self) -> None:
+        await self._send_head()
+        # A server may keep the head until something follows it; an empty piece is nothing on the wire.
+        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
 
     def watch(self, on_gone: Callable[[], None]) -> None:
         """Call `on_gone` once when the client leaves before the reply is complete."""

@@ -191,6 +191,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        # The request leaves at once, and not at the end of the loop's turn.
+        transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]
         self.is_alive = True
 
     def data_received(self, data: bytes) -> None:

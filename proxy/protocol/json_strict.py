@@ -108,10 +108,10 @@ def _constant(name: str) -> Any:
     raise JsonRefused("json_invalid")
 
 
-_decode = JSONDecoder(object_pairs_hook=_members, parse_float=_float, parse_constant=_constant).decode
-_decode_negative_zero = JSONDecoder(
+_decoder = JSONDecoder(object_pairs_hook=_members, parse_float=_float, parse_constant=_constant)
+_decoder_negative_zero = JSONDecoder(
     object_pairs_hook=_members, parse_float=_float, parse_int=_integer, parse_constant=_constant
-).decode
+)
 # A surrogate can only come from an escape: the strict UTF-8 decoder refuses encoded ones.
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _STRING_OR_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]++|[\]}]++', re.DOTALL)
@@ -153,7 +153,14 @@ def loads(body: bytes, limits: Limits = DEFAULT_LIMITS) -> object:
 def _parse(text: str) -> object:
     """Run the scanner and translate its errors."""
     try:
-        return (_decode_negative_zero if "-0" in text else _decode)(text)
+        decoder = _decoder_negative_zero if "-0" in text else _decoder
+        if text.startswith("{") and text.endswith("}"):
+            # `decode` allows for white space on both sides, which a message hardly ever has, and looks for it twice.
+            tree, end = decoder.raw_decode(text)
+            if end != len(text):
+                raise JsonRefused("json_invalid")
+            return tree
+        return decoder.decode(text)
     except JsonRefused:
         raise
     except json.JSONDecodeError:

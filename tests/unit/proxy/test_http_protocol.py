@@ -28,11 +28,17 @@ class Client(asyncio.Transport):
         super().__init__()
         self.address = address
         self.written = b""
+        self.pieces: list[tuple[bytes, bool]] = []
+        self.writes_at_once = False
         self.is_closed = False
 
     def write(self, data: Any) -> None:
         if not self.is_closed:
             self.written += bytes(data)
+            self.pieces.append((bytes(data), self.writes_at_once))
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.writes_at_once = high == 0
 
     def close(self) -> None:
         self.is_closed = True
@@ -290,6 +296,17 @@ async def test_the_application_learns_that_the_client_of_a_known_head_has_left()
     assert app.short == 1
     protocol.connection_lost(None)
     await asyncio.wait_for(app.disconnected.wait(), 1)
+
+
+async def test_the_head_of_a_stream_takes_its_first_piece_along_and_both_leave_at_once() -> None:
+    protocol, client = connect(App(streams=True))
+    await feed(protocol, client, request())
+    client.pieces.clear()
+    await feed(protocol, client, request())
+    first, end = client.pieces
+    assert (first[0].startswith(b"HTTP/1.1 200"), b"/mcp/orders {}" in first[0], first[1]) == (True, True, True)
+    assert end == (b"0\r\n\r\n", True)
+    assert not client.writes_at_once
 
 
 async def test_a_stop_lets_the_answer_to_a_known_head_end_and_closes_then() -> None:

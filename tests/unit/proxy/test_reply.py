@@ -83,9 +83,10 @@ async def test_the_head_of_a_stream_leaves_alone_when_its_first_event_takes_long
     await answer.open_stream([])
     assert sent.messages == []
     await asyncio.sleep(2 * reply._HEAD_WAITS_SECONDS)
-    assert [message["type"] for message in sent.messages] == ["http.response.start"]
-    await answer.write(b"data: 1\n\n")
     assert [message["type"] for message in sent.messages] == ["http.response.start", "http.response.body"]
+    assert (sent.messages[1]["body"], sent.messages[1]["more_body"]) == (b"", True)
+    await answer.write(b"data: 1\n\n")
+    assert [message["type"] for message in sent.messages[2:]] == ["http.response.body"]
 
 
 async def test_an_event_that_comes_at_once_takes_the_head_along() -> None:
