@@ -94,8 +94,7 @@ document.addEventListener("DOMContentLoaded", function () {
   function show(html) {
     const open = detail.querySelector("article")?.dataset.code;
     const active = document.activeElement;
-    const focused = list.contains(active) ? active.dataset.code || active.value : null;
-    const wasBox = active?.type === "checkbox";
+    const focused = list.contains(active) ? selector(active) : null;
     const chosen = new Set([...list.querySelectorAll("[name=code]:checked")].map((box) => box.value));
     const filters = list.querySelector(".filters");
     // Whoever fills in the filter keeps it; the next look comes.
@@ -105,19 +104,25 @@ document.addEventListener("DOMContentLoaded", function () {
     if (wasOpen && list.querySelector(".filters")) list.querySelector(".filters").open = true;
     for (const link of list.querySelectorAll("[data-code]")) {
       if (link.dataset.code === open) link.setAttribute("aria-current", "true");
-      if (link.dataset.code === focused && !wasBox) link.focus();
     }
-    for (const box of list.querySelectorAll("[name=code]")) {
-      box.checked = chosen.has(box.value);
-      if (box.value === focused && wasBox) box.focus();
-    }
+    for (const box of list.querySelectorAll("[name=code]")) box.checked = chosen.has(box.value);
     choose();
+    // After `choose`, which shows the button: what is hidden takes no focus.
+    if (focused) list.querySelector(focused)?.focus();
     badge();
     const now = codes();
     const fresh = [...now].filter((code) => !known.has(code));
     if (fresh.length) announce.textContent = fresh.length === 1 ? `New request ${fresh[0]}` : `${fresh.length} new requests`;
     known = now;
     countDown();
+  }
+
+  // What finds the same element again in a list that was fetched anew.
+  function selector(element) {
+    if (element.dataset.code) return `[data-code="${CSS.escape(element.dataset.code)}"]`;
+    if (element.name === "code") return `[name=code][value="${CSS.escape(element.value)}"]`;
+    if (element.closest(".chosen")) return ".chosen button";
+    return element.matches("a[href]") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
   }
 
   function badge() {
@@ -217,8 +222,6 @@ document.addEventListener("DOMContentLoaded", function () {
     const at = links.findIndex((link) => line ? line.contains(link) : link.getAttribute("aria-current"));
     if (event.key === "j") links[Math.min(at + 1, links.length - 1)]?.focus();
     else if (event.key === "k") links[Math.max(at - 1, 0)]?.focus();
-    else if (event.key === "a") document.getElementById("approve")?.focus();
-    else if (event.key === "d") document.getElementById("reason")?.focus();
     else if (event.key === "x") {
       const box = line?.querySelector("[name=code]");
       if (!box || box.disabled) announce.textContent = "This one is decided by itself.";

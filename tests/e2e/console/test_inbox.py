@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from django.db import connections
 from django.utils import timezone
+from playwright.sync_api import expect
 
 from accounts.models import ConsoleSession, RoleGrant, User
 from accounts.services import principal_ensure
@@ -210,6 +211,7 @@ def test_several_are_chosen_and_decided_together_with_keys_alone(open_live_page:
         page.get_by_role("button", name="Decide 2 chosen together").focus()
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="Decide 2 together").wait_for()
+        page.wait_for_load_state()
         page.keyboard.press("d")
         page.keyboard.type("not in the change window")
         page.keyboard.press("Tab")
@@ -219,6 +221,51 @@ def test_several_are_chosen_and_decided_together_with_keys_alone(open_live_page:
         assert page.get_by_text("Rejected.").count() == 2
         assert page.problems == []
     assert [state_of(request) for request in (*made, other)] == ["rejected", "rejected", "held"]
+
+
+def test_a_reason_that_is_typed_beside_its_field_approves_nothing(open_live_page: Any) -> None:
+    made = [held(id=number) for number in range(2)]
+    codes = "&".join(f"code={request.code}" for request in made)
+    for path in (f"/inbox/together/?{codes}", f"/inbox/{made[0].code}/"):
+        with open_live_page(path) as page:
+            approve = page.locator("#approve")
+            page.keyboard.type("a ")
+            expect(approve).to_be_focused()
+            page.keyboard.type("n")
+            expect(approve).not_to_be_focused()
+            page.keyboard.type("at an open change ")
+            expect(approve).not_to_be_focused()
+            assert page.url.endswith(path)
+            assert page.problems == []
+    assert [state_of(request) for request in made] == ["held", "held"]
+
+
+def test_the_button_that_approves_is_two_keys_away(open_live_page: Any) -> None:
+    request = held()
+    with open_live_page(f"/inbox/{request.code}/") as page:
+        page.keyboard.press("a")
+        page.keyboard.press("Enter")
+        page.get_by_text("Approved").first.wait_for()
+    assert state_of(request) == "approved"
+
+
+def test_the_focus_stays_where_it_is_when_the_list_is_fetched_anew(open_live_page: Any) -> None:
+    made = [held(id=number) for number in range(2)]
+    with open_live_page("/inbox/") as page:
+        for request in made:
+            page.get_by_role("checkbox", name=f"Choose {request.code}").check()
+        for focused in (
+            page.get_by_role("button", name="Decide 2 chosen together"),
+            page.get_by_role("link", name="For me"),
+            page.get_by_role("checkbox", name=f"Choose {made[1].code}"),
+            page.locator(f"[data-code='{made[0].code}']"),
+        ):
+            focused.focus()
+            page.evaluate("document.querySelector('#list ol').id = 'old'")
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            page.locator("#old").wait_for(state="detached")
+            expect(focused).to_be_focused()
+        assert page.problems == []
 
 
 def test_what_is_being_written_is_kept_while_the_request_moves(open_live_page: Any) -> None:
