@@ -35,6 +35,14 @@ def fresh_database() -> Iterator[str]:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 
+@contextmanager
+def nothing_is_committed(dsn: str) -> Iterator[None]:
+    """Let every insert of an event into the record wait until the end."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("LOCK TABLE gateway_sessions_event IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
 def let_django_empty_the_tables() -> None:
     """Take the guards against TRUNCATE from Django's own test database, which is emptied between tests."""
     from django.db import connection

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
-import psycopg
 import pytest
 
 from gateway_project.embedded import Postgres
 from sessions import chain
-from tests.support.database import migrate
+from tests.support.database import migrate, nothing_is_committed
 from tests.support.gateway import LiveGateway, gateway_running
 from tests.support.servers import wait_until
 from tests.support.upstream import ScriptedUpstream, Seen, scripted_upstream
@@ -108,14 +107,6 @@ def test_a_gateway_killed_at_any_step_leaves_no_call_without_intent_and_none_wit
 
 
 @contextlib.contextmanager
-def nothing_is_committed(gateway: LiveGateway) -> Iterator[None]:
-    """Let every insert of an event wait until the end."""
-    with psycopg.connect(gateway.dsn) as connection:
-        connection.execute("LOCK TABLE gateway_sessions_event IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
-@contextlib.contextmanager
 def stream_of_a_call_whose_messages_cannot_be_committed(
     gateway: LiveGateway, upstream: ScriptedUpstream
 ) -> Iterator[tuple[httpx.Response, Callable[[], None]]]:
@@ -137,7 +128,7 @@ def stream_of_a_call_whose_messages_cannot_be_committed(
         caller.start()
         assert arrived.wait(10)
         with contextlib.ExitStack() as uncommitted:
-            uncommitted.enter_context(nothing_is_committed(gateway))
+            uncommitted.enter_context(nothing_is_committed(gateway.dsn))
             release.set()
             caller.join(10)
             yield answers[0], uncommitted.close
