@@ -55,9 +55,6 @@ def bound_rows_seal_again(
 ) -> tuple[int, list[Any]]:
     """Seal the secrets of `rows` under the first master key; return how many moved, and the ids of what does not open.
 
-    Each row is locked and saved in a transaction of its own, so that everything else goes on meanwhile. One that is
-    none of `rows` any more when its turn comes, because it was deleted or its secret forgotten, is passed over.
-
     Args:
         rows: rows that have a secret, in columns `key_id`, `wrapped_key` and `ciphertext`.
         bound_to: the `aad` under which the secret of a row was sealed.
@@ -68,6 +65,31 @@ def bound_rows_seal_again(
     """
     ring = key_ring()
     columns = [f"{prefix}{name}" for name in ("key_id", "wrapped_key", "ciphertext")]
+
+    def seal_again(row: Any) -> list[str]:
+        key_id, wrapped_key, ciphertext = (getattr(row, column) for column in columns)
+        kept = vault.Sealed(key_id, bytes(wrapped_key or b""), bytes(ciphertext or b""))
+        again = vault.rewrap(ring, kept, aad=bound_to(row))
+        if again is kept:
+            return []
+        for column, value in zip(columns, (again.key_id, again.wrapped_key, again.ciphertext), strict=True):
+            setattr(row, column, value)
+        return columns
+
+    return each_row_seals_again(rows, seal_again)
+
+
+def each_row_seals_again(rows: QuerySet[Any], seal_again: Callable[[Any], list[str]]) -> tuple[int, list[Any]]:
+    """Let `seal_again` move the secret of each of `rows`; return how many moved, and the ids of what does not open.
+
+    Each row is locked and saved in a transaction of its own, so that everything else goes on meanwhile. One that is
+    none of `rows` any more when its turn comes, because it was deleted or its secret forgotten, is passed over.
+
+    Args:
+        rows: rows that have a secret.
+        seal_again: changes a row and returns the names of the changed columns, none when its secret is there already;
+            raises `vault.CannotOpen`.
+    """
     moved = 0
     stuck: list[Any] = []
     for row_id in rows.values_list("pk", flat=True):
@@ -75,17 +97,13 @@ def bound_rows_seal_again(
             row = rows.select_for_update(of=("self",)).filter(pk=row_id).first()
             if row is None:
                 continue
-            key_id, wrapped_key, ciphertext = (getattr(row, column) for column in columns)
-            kept = vault.Sealed(key_id, bytes(wrapped_key or b""), bytes(ciphertext or b""))
             try:
-                again = vault.rewrap(ring, kept, aad=bound_to(row))
+                changed = seal_again(row)
             except vault.CannotOpen:
                 stuck.append(row_id)
                 continue
-            if again is not kept:
-                for column, value in zip(columns, (again.key_id, again.wrapped_key, again.ciphertext), strict=True):
-                    setattr(row, column, value)
-                row.save(update_fields=columns)
+            if changed:
+                row.save(update_fields=changed)
                 moved += 1
     return moved, stuck
 

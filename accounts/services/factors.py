@@ -40,7 +40,7 @@ class SealedAdapter(DefaultMFAAdapter):
 
     def encrypt(self, text: str) -> str:
         """Return `text` sealed under the first master key."""
-        return _text(vault.seal(_ring(), text.encode(), aad=_AAD))
+        return _text(vault.seal(sealing.key_ring(), text.encode(), aad=_AAD))
 
     def decrypt(self, encrypted_text: str) -> str:
         """Return what was sealed.
@@ -48,7 +48,7 @@ class SealedAdapter(DefaultMFAAdapter):
         Raises:
             CannotOpen: its master key is gone, or it was changed.
         """
-        return vault.open_sealed(_ring(), _sealed(encrypted_text), aad=_AAD).reveal().decode()
+        return vault.open_sealed(sealing.key_ring(), _sealed(encrypted_text), aad=_AAD).reveal().decode()
 
     def get_totp_issuer(self) -> str:
         """Return under which name an authenticator application lists the codes."""
@@ -242,25 +242,22 @@ def factor_secrets_seal_again() -> tuple[int, int]:
         MasterKeysUnusable: WARDGATE_MASTER_KEYS is missing or malformed.
     """
     ring = sealing.key_ring()
+
+    def seal_again(row: Authenticator) -> list[str]:
+        field = "secret" if row.type == Authenticator.Type.TOTP else "seed"
+        try:
+            kept = _sealed(row.data[field])
+        except (KeyError, ValueError):
+            raise vault.CannotOpen from None
+        again = vault.rewrap(ring, kept, aad=_AAD)
+        if again is kept:
+            return []
+        row.data[field] = _text(again)
+        return ["data"]
+
     rows = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN)
-    moved = stuck = 0
-    for row_id in rows.values_list("pk", flat=True):
-        with transaction.atomic():
-            row = rows.select_for_update().filter(pk=row_id).first()
-            if row is None:
-                continue
-            field = "secret" if row.type == Authenticator.Type.TOTP else "seed"
-            try:
-                kept = _sealed(row.data[field])
-                again = vault.rewrap(ring, kept, aad=_AAD)
-            except (vault.CannotOpen, KeyError, ValueError):
-                stuck += 1
-                continue
-            if again is not kept:
-                row.data[field] = _text(again)
-                row.save(update_fields=["data"])
-                moved += 1
-    return moved, stuck
+    moved, stuck = sealing.each_row_seals_again(rows, seal_again)
+    return moved, len(stuck)
 
 
 def _step_of(secret: str, code: str, now: datetime, *, after: int) -> int | None:
@@ -290,10 +287,6 @@ def _shown(row: Authenticator) -> Factor:
         last_used_at=row.last_used_at,
         left=len(wrapped.get_unused_codes()) if is_recovery else None,
     )
-
-
-def _ring() -> vault.KeyRing:
-    return vault.KeyRing.parse(settings.WARDGATE_MASTER_KEYS)
 
 
 def _text(sealed: vault.Sealed) -> str:
