@@ -166,20 +166,26 @@ class LoginClientAdmin(ProofAdmin, ServiceAdmin):
     @admin.action(description="Seal again under the first master key", permissions=["change"])
     def reseal_selected(self, request: HttpRequest, queryset: QuerySet[LoginClient]) -> None:
         """Seal the selected secrets and those of all second factors again, and say which could not be."""
+        level = messages.SUCCESS
         for row in queryset:
             try:
                 login_clients.login_client_reseal(login_client_id=row.pk)
             except DomainError as error:
-                self.message_user(request, f"{row}: {error}", messages.WARNING)
+                level = messages.WARNING
+                self.message_user(request, f"{row}: {error}", level)
         try:
             moved, stuck = factors.factor_secrets_seal_again()
         except DomainError as error:
             self.message_user(request, str(error), messages.WARNING)
             return
         if stuck:
-            text = f"{stuck} second factors do not open: is a master key missing?"
-            self.message_user(request, text, messages.WARNING)
-        self.message_user(request, f"Done, with {moved} second factors.", messages.SUCCESS)
+            level = messages.WARNING
+            self.message_user(request, f"{stuck} second factors do not open: is a master key missing?", level)
+        if level == messages.SUCCESS:
+            text = f"All of them are sealed again, and {moved} second factors."
+        else:
+            text = f"The others are sealed again, and {moved} second factors. Keep the older master key until all are."
+        self.message_user(request, text, level)
 
     def delete_by_service(self, row: LoginClient) -> None:
         """Delete the client."""

@@ -315,7 +315,11 @@ def test_second_factors_are_sealed_again_with_login_clients_and_those_that_do_no
     assert row.key_id == "newer"
     said = answer.content.decode()
     assert "1 second factors do not open" in said
-    assert "Done, with 1 second factors." in said
+    assert "The others are sealed again, and 1 second factors. Keep the older master key until all are." in said
+    assert "All of them are sealed again" not in said
+    Authenticator.objects.filter(type=Authenticator.Type.TOTP).delete()
+    answer = admin_client.post(url(LoginClient, "changelist"), selected, follow=True)
+    assert "All of them are sealed again, and 0 second factors." in answer.content.decode()
 
 
 def test_rows_are_deleted_by_the_action_of_the_list(admin_client, everything):
