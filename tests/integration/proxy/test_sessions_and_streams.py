@@ -111,7 +111,8 @@ def test_a_session_is_unknown_to_anybody_else(
 
 
 @pytest.mark.parametrize(
-    "change", [lambda s: s[:-1], lambda s: s + "A", lambda s: "A" + s[1:], lambda s: "x", str.upper]
+    "change",
+    [lambda s: s[:-1], lambda s: s + "A", lambda s: ("B" if s[0] == "A" else "A") + s[1:], lambda s: "x", str.upper],
 )
 def test_a_changed_session_id_does_not_open(
     live_gateway: LiveGateway, upstream: ScriptedUpstream, change: Callable[[str], str]
