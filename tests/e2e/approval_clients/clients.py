@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,10 @@ def _node(script: str, packages: Path, *, at: str, arguments: Sequence[str] = ()
         with contextlib.suppress(FileExistsError):
             (place / "node_modules").symlink_to(packages_at)
         for source in HERE.glob("*.mjs"):
-            (place / source.name).write_bytes(source.read_bytes())
+            # Put there whole: another client may be reading it, and half a script ends without a word.
+            copy = place / f"{source.name}.{secrets.token_hex(4)}"
+            copy.write_bytes(source.read_bytes())
+            copy.replace(place / source.name)
         return [str(find_node()), str(place / script), *arguments]
 
     return install
