@@ -195,6 +195,9 @@ class Reply:
         self._late = asyncio.ensure_future(self._send_head_alone())
 
     async def _send_head_alone(self) -> None:
+        if self._head is None:
+            # The first event, or the end, came in the same turn of the loop and took the head along.
+            return
         await self._send_head()
         # A server may keep the head until something follows it; an empty piece is nothing on the wire.
         await self._send({"type": "http.response.body", "body": b"", "more_body": True})

@@ -189,10 +189,10 @@ class _Connection(asyncio.Protocol):
 
     # What asyncio calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
         # The request leaves at once, and not at the end of the loop's turn.
-        transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]
+        transport.set_write_buffer_limits(high=0)
         self.is_alive = True
 
     def data_received(self, data: bytes) -> None:

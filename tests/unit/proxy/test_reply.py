@@ -96,3 +96,13 @@ async def test_an_event_that_comes_at_once_takes_the_head_along() -> None:
     await answer.write(b"data: 1\n\n")
     await asyncio.sleep(2 * reply._HEAD_WAITS_SECONDS)
     assert [message["type"] for message in sent.messages] == ["http.response.start", "http.response.body"]
+
+
+async def test_a_head_that_left_with_the_end_just_as_its_time_was_over_is_followed_by_nothing() -> None:
+    sent = Sent()
+    answer = Reply(sent.receive, sent.send, Watch(), stall_seconds=1)
+    await answer.open_stream([])
+    answer._send_head_late()
+    await answer.close()
+    await answer._late
+    assert [message["type"] for message in sent.messages] == ["http.response.start", "http.response.body"]
